@@ -1,1 +1,251 @@
-//! To be written.
+//! The agent: samples every container of a node, alerts the collectors, feeds the database.
+//!
+//! In the order a figure travels:
+//!
+//! - [`config`]: what the user wants; [`host`]: where `/proc` and `/sys` are
+//! - [`discovery`]: which containers run, from Docker
+//! - [`cgroup`], [`network`], [`node`]: the kernel's files, kept open; [`rates`]: counters to rates
+//! - [`sample`]: one tick of everything
+//! - [`threshold`]: which containers are over a threshold
+//! - [`delivery`]: alerts and reports to the collectors; [`clock`]: how far their clocks are ahead
+//! - [`points`]: the tick as points for the database
+//! - [`show`]: the tick as text, for `swarmguard-agent sample`
+//!
+//! One thread. Docker, the collectors and the database may each be away at any time: [`presence`] says so once, and
+//! sampling goes on.
+
+pub mod config;
+pub mod host;
+
+pub mod discovery;
+
+pub mod cgroup;
+pub mod network;
+pub mod node;
+pub mod rates;
+
+pub mod sample;
+
+pub mod threshold;
+
+pub mod clock;
+pub mod delivery;
+
+pub mod points;
+pub mod show;
+
+pub mod presence;
+
+use std::future::Future;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use swarmguard_influx::Sink;
+use swarmguard_wire::report::REPORT_CONTAINERS_MAX;
+use swarmguard_wire::{Alert, Name, NodeRef, Policy, Report, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use config::Config;
+use delivery::Collectors;
+use discovery::{CHANGES_MAX, Change};
+use host::Host;
+use sample::{Sampler, Tick};
+
+/// A report goes out at every so many ticks.
+pub const TICKS_PER_REPORT: u64 = 5;
+
+/// How long the last points may take to be written when the agent stops.
+const FLUSH_AT_STOP_MAX: Duration = Duration::from_secs(3);
+
+/// Runs until `shutdown` resolves.
+///
+/// # Errors
+/// Only for what no retry can mend: an address that cannot stand in a request.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let (host, namespace) = host(&config);
+    let facts = node_facts(&config, &host, namespace);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        kernel = sysinfo::System::kernel_version().ok(),
+        cores = facts.cores,
+        interface = facts.interface,
+        link_mbps = facts.link_mbps,
+        collectors = config.collectors.len(),
+        database = config.influx.is_some(),
+        "agent started"
+    );
+    if facts.link_mbps.is_none() {
+        tracing::warn!("the link's speed is unknown, so no rule that needs the network applies: give --link-mbps");
+    }
+    let (policy_sender, policy) = watch::channel(Policy::default());
+    let collectors =
+        Collectors::start(&config.collectors, &policy_sender).context("starting delivery to collectors")?;
+    let (stop_writer, writer_stopped) = tokio::sync::oneshot::channel::<()>();
+    let node = NodeRef { id: None, name: fallback_name(&config) };
+    let (sink, writer) = database(&config, &node, writer_stopped)?;
+    let (changes_sender, changes) = mpsc::channel(CHANGES_MAX);
+    let watching = tokio::spawn(discovery::watch(config.docker_host.clone(), config.node.clone(), changes_sender));
+
+    let agent = Agent { config, node, sampler: Sampler::new(host, namespace, facts), collectors, sink, policy };
+    agent.run(changes, shutdown).await;
+
+    watching.abort();
+    drop(stop_writer);
+    if let Some(writer) = writer
+        && tokio::time::timeout(FLUSH_AT_STOP_MAX, writer).await.is_err()
+    {
+        tracing::warn!("stopped before the last points were written");
+    }
+    tracing::info!("agent stopped");
+    Ok(())
+}
+
+type WriterTask = tokio::task::JoinHandle<()>;
+
+fn database(
+    config: &Config,
+    node: &NodeRef,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) -> anyhow::Result<(Option<Sink>, Option<WriterTask>)> {
+    let Some(endpoint) = config.influx.clone() else { return Ok((None, None)) };
+    let options = swarmguard_influx::Options {
+        flush_interval: config.flush_interval,
+        ..swarmguard_influx::Options::new(node.name.as_str())
+    };
+    let (sink, writer) = swarmguard_influx::channel(endpoint, &options);
+    let shutdown = async {
+        // Resolves when the sender is dropped, which is how the agent says that it stops.
+        let _ = stopped.await;
+    };
+    Ok((Some(sink), Some(tokio::spawn(writer.run(shutdown)))))
+}
+
+struct Agent {
+    config: Config,
+    node: NodeRef,
+    sampler: Sampler,
+    collectors: Collectors,
+    sink: Option<Sink>,
+    policy: watch::Receiver<Policy>,
+}
+
+impl Agent {
+    async fn run(mut self, mut changes: mpsc::Receiver<Change>, shutdown: impl Future<Output = ()>) {
+        tokio::pin!(shutdown);
+        let mut interval = self.interval();
+        let mut ticker = ticker(interval);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                Some(change) = changes.recv() => self.notice(change),
+                _ = ticker.tick() => {
+                    self.tick(Instant::now(), SystemTime::now(), interval);
+                    if self.interval() != interval {
+                        interval = self.interval();
+                        ticker = self::ticker(interval);
+                    }
+                }
+            }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        let collectors = Duration::from_millis(self.policy.borrow().interval_ms.into());
+        self.config.interval.unwrap_or(collectors)
+    }
+
+    fn notice(&mut self, change: Change) {
+        if let Change::Identity(node) = &change {
+            self.node = node.clone();
+        }
+        self.sampler.apply(change);
+    }
+
+    /// Sample, alert, report, and only then the database.
+    fn tick(&mut self, now: Instant, wall: SystemTime, interval: Duration) {
+        let at = Timestamp::from(wall);
+        let tick = self.sampler.tick(now);
+        let policy = *self.policy.borrow();
+        for measured in tick.containers.iter().filter(|measured| threshold::is_breach(&measured.sample, &policy)) {
+            self.collectors.alert(&Alert {
+                sampled_at: at,
+                sent_at: at,
+                clock_offset: None,
+                tick: tick.number,
+                node: self.node.clone(),
+                container: measured.sample.clone(),
+            });
+        }
+        if tick.number % TICKS_PER_REPORT == 2 {
+            self.collectors.report(self.report(&tick, at, interval));
+        }
+        if let Some(sink) = &mut self.sink {
+            let unix_ns = i64::try_from(at.as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000);
+            points::write(sink, &self.node, &tick, unix_ns);
+            sink.commit(now);
+        }
+    }
+
+    fn report(&self, tick: &Tick, at: Timestamp, interval: Duration) -> Report {
+        let all = tick.containers.len();
+        Report {
+            sampled_at: at,
+            sent_at: at,
+            clock_offset: None,
+            tick: tick.number,
+            interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
+            node: self.node.clone(),
+            sample: tick.node.clone(),
+            containers: tick
+                .containers
+                .iter()
+                .take(REPORT_CONTAINERS_MAX)
+                .map(|measured| measured.sample.clone())
+                .collect(),
+            containers_omitted: u32::try_from(all.saturating_sub(REPORT_CONTAINERS_MAX)).unwrap_or(u32::MAX),
+            alerts_dropped: self.collectors.alerts_dropped(),
+        }
+    }
+}
+
+fn ticker(interval: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval(interval);
+    // After a pause (a suspended machine, a stopped process) one tick is enough: the missed ones would be empty.
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticker
+}
+
+/// The host's files, and the process in whose network namespace the node's interface is: the agent's own on a host,
+/// the host's first one when the agent runs in a container.
+fn host(config: &Config) -> (Host, &'static str) {
+    let namespace = if config.host_root == std::path::Path::new("/") { "self" } else { "1" };
+    (Host::new(&config.host_root), namespace)
+}
+
+fn node_facts(config: &Config, host: &Host, namespace: &str) -> node::Facts {
+    node::Facts::read(host, namespace, config.interface.clone(), config.link_mbps)
+}
+
+/// The node's name until Docker tells its own.
+fn fallback_name(config: &Config) -> Name {
+    let host_name = || Name::new(&sysinfo::System::host_name().unwrap_or_default());
+    config.node.clone().unwrap_or_else(host_name)
+}
+
+/// Resolves at SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the signals cannot be caught.
+pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,215 @@
+//! Alerts and reports on their way to the collectors: one task and one kept-alive connection for each.
+//!
+//! Sampling never waits for a collector. Alerts queue, at most [`ALERTS_WAITING_MAX`], and go before any report; only
+//! the newest report waits. An alert that cannot be delivered in one attempt and one retry is dropped and counted: the
+//! next tick carries fresher facts. All collectors are told; the one that leads acts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use swarmguard_http::{Connection, Request, Url};
+use swarmguard_wire::time::Exchange;
+use swarmguard_wire::{Alert, Policy, Reply, Report, Timestamp, codec};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::ClockFilter;
+use crate::presence::Presence;
+
+/// Alerts that wait for one collector.
+pub const ALERTS_WAITING_MAX: usize = 64;
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a message did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The request failed.
+    #[error("collector {collector} does not answer")]
+    Request {
+        /// Its address.
+        collector: String,
+        /// What went wrong.
+        #[source]
+        source: swarmguard_http::Error,
+    },
+    /// The collector refused the message.
+    #[error("collector {collector} answered {status}: {body}")]
+    Refused {
+        /// Its address.
+        collector: String,
+        /// The status.
+        status: u16,
+        /// The beginning of its reason.
+        body: String,
+    },
+    /// The collector's answer is not one.
+    #[error("collector {collector} answered with something else than a reply")]
+    Reply {
+        /// Its address.
+        collector: String,
+        /// What is wrong with it.
+        #[source]
+        source: codec::DecodeError,
+    },
+    /// The message could not be encoded.
+    #[error("a message for {collector} could not be encoded: {reason}")]
+    Encode {
+        /// Its address.
+        collector: String,
+        /// The encoder's reason.
+        reason: String,
+    },
+}
+
+/// The sampling side: hands messages over without waiting.
+#[derive(Debug)]
+pub struct Collectors {
+    lanes: Vec<Lane>,
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    alerts: mpsc::Sender<Alert>,
+    report: watch::Sender<Option<Arc<Report>>>,
+}
+
+impl Collectors {
+    /// Starts one task for each address; `policy` is set from their answers.
+    ///
+    /// # Errors
+    /// When an address cannot stand in a request.
+    pub fn start(urls: &[Url], policy: &watch::Sender<Policy>) -> Result<Self, swarmguard_http::Error> {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let mut lanes = Vec::new();
+        for url in urls {
+            let (alerts, alerts_waiting) = mpsc::channel(ALERTS_WAITING_MAX);
+            let (report, newest_report) = watch::channel(None);
+            let collector = Collector {
+                name: url.authority().to_owned(),
+                connection: Connection::new(url),
+                clock: ClockFilter::default(),
+                presence: Presence::new("collector"),
+                policy: policy.clone(),
+                dropped: dropped.clone(),
+                buffer: Vec::new(),
+            };
+            tokio::spawn(collector.deliver(alerts_waiting, newest_report));
+            lanes.push(Lane { alerts, report });
+        }
+        Ok(Self { lanes, dropped })
+    }
+
+    /// Hands over an alert.
+    pub fn alert(&self, alert: &Alert) {
+        for lane in &self.lanes {
+            if lane.alerts.try_send(alert.clone()).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Hands over a report, in place of one that still waits.
+    pub fn report(&self, report: Report) {
+        let report = Arc::new(report);
+        for lane in &self.lanes {
+            lane.report.send_replace(Some(report.clone()));
+        }
+    }
+
+    /// Alerts dropped since the start, counted once for each collector.
+    pub fn alerts_dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+struct Collector {
+    name: String,
+    connection: Connection,
+    clock: ClockFilter,
+    presence: Presence,
+    policy: watch::Sender<Policy>,
+    dropped: Arc<AtomicU64>,
+    buffer: Vec<u8>,
+}
+
+impl Collector {
+    async fn deliver(mut self, mut alerts: mpsc::Receiver<Alert>, mut report: watch::Receiver<Option<Arc<Report>>>) {
+        loop {
+            tokio::select! {
+                biased;
+                alert = alerts.recv() => match alert {
+                    Some(alert) => self.deliver_alert(alert).await,
+                    None => return,
+                },
+                changed = report.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let newest = report.borrow_and_update().clone();
+                    if let Some(newest) = newest {
+                        self.deliver_report(&newest).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn deliver_alert(&mut self, mut alert: Alert) {
+        for attempt in 0..2 {
+            if attempt > 0 {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            alert.sent_at = now();
+            alert.clock_offset = self.clock.offset();
+            match self.send("/alert", &alert).await {
+                Ok(()) => return self.presence.back(),
+                Err(error) => self.presence.lost(&error),
+            }
+        }
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn deliver_report(&mut self, report: &Report) {
+        let mut report = report.clone();
+        report.sent_at = now();
+        report.clock_offset = self.clock.offset();
+        match self.send("/report", &report).await {
+            Ok(()) => self.presence.back(),
+            Err(error) => self.presence.lost(&error),
+        }
+    }
+
+    async fn send<M: codec::Message>(&mut self, path: &str, message: &M) -> Result<(), DeliveryError> {
+        let collector = || self.name.clone();
+        codec::encode_into(message, &mut self.buffer)
+            .map_err(|error| DeliveryError::Encode { collector: collector(), reason: error.to_string() })?;
+        let body = Bytes::copy_from_slice(&self.buffer);
+        let sent = now();
+        let request = Request::post(path, codec::CONTENT_TYPE, body);
+        let response = self.connection.request(request, TIMEOUT).await;
+        let response = response.map_err(|source| DeliveryError::Request { collector: collector(), source })?;
+        let returned = now();
+        if response.status != 200 {
+            let text = String::from_utf8_lossy(&response.body);
+            let body = text.chars().take(200).collect();
+            return Err(DeliveryError::Refused { collector: collector(), status: response.status, body });
+        }
+        let reply: Reply =
+            codec::decode(&response.body).map_err(|source| DeliveryError::Reply { collector: collector(), source })?;
+        self.clock.push(Exchange { sent, received: reply.received_at, answered: reply.answered_at, returned });
+        self.policy.send_if_modified(|policy| {
+            let changed = *policy != reply.policy;
+            *policy = reply.policy;
+            changed
+        });
+        Ok(())
+    }
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}

@@ -1,0 +1,233 @@
+//! Which containers run here, from Docker: its event stream, and one inspect for each container.
+//!
+//! This is the only module of the agent that knows bollard. Docker is never asked for statistics. When it is away,
+//! containers that are known stay known and are sampled on; when it is back, the whole list is taken anew, since
+//! events were missed.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use bollard::Docker;
+use bollard::models::{ContainerInspectResponse, EventMessage};
+use bollard::query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptions};
+use futures_util::StreamExt;
+use swarmguard_wire::{ContainerId, Name, NodeId, NodeRef, ServiceRef, TaskId};
+use tokio::sync::mpsc;
+
+use crate::presence::Presence;
+
+/// Changes waiting for the sampler; a burst beyond it waits in Docker's stream.
+pub const CHANGES_MAX: usize = 256;
+
+/// Docker's answer to anything may take so long, in seconds: it is slow when many containers start at once.
+const DOCKER_TIMEOUT_S: u64 = 30;
+const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(500);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// A running container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Docker's identifier.
+    pub id: ContainerId,
+    /// Its name without the leading slash.
+    pub name: Name,
+    /// Its Swarm service.
+    pub service: Option<ServiceRef>,
+    /// Its Swarm task.
+    pub task: Option<TaskId>,
+    /// Its first process, as the host numbers it.
+    pub pid: i64,
+    /// Whether it shares the node's network namespace.
+    pub host_network: bool,
+}
+
+/// What discovery tells the sampler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Which node this is.
+    Identity(NodeRef),
+    /// These run, and no others.
+    Present(Vec<Container>),
+    /// One started.
+    Started(Container),
+    /// One ended.
+    Ended(ContainerId),
+    /// Someone changed a running container's limits.
+    LimitsChanged(ContainerId),
+}
+
+/// Docker could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The address is of no kind that is known.
+    #[error("docker-host is {found:?}: expected unix:///path, tcp://host:port or http://host:port")]
+    Address {
+        /// What was given.
+        found: String,
+    },
+    /// Docker does not answer.
+    #[error("cannot reach Docker at {host}")]
+    Unreachable {
+        /// The address.
+        host: String,
+        /// bollard's reason.
+        #[source]
+        source: bollard::errors::Error,
+    },
+    /// Docker ended the event stream.
+    #[error("Docker at {host} ended its event stream")]
+    StreamEnded {
+        /// The address.
+        host: String,
+    },
+}
+
+/// Checks the form of a Docker address without connecting.
+///
+/// # Errors
+/// [`DiscoveryError::Address`].
+pub fn check_address(host: &str) -> Result<(), DiscoveryError> {
+    let known = ["unix://", "tcp://", "http://"];
+    let well_formed = known.iter().any(|scheme| host.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    if well_formed { Ok(()) } else { Err(DiscoveryError::Address { found: host.to_owned() }) }
+}
+
+/// One look: who this node is and what runs on it.
+///
+/// # Errors
+/// When Docker cannot be asked.
+pub async fn once(host: &str, node_name: Option<&Name>) -> Result<(NodeRef, Vec<Container>), DiscoveryError> {
+    let docker = connect(host).await?;
+    let unreachable = |source| DiscoveryError::Unreachable { host: host.to_owned(), source };
+    let identity = identity(&docker, node_name).await.map_err(unreachable)?;
+    Ok((identity, present(&docker).await.map_err(unreachable)?))
+}
+
+/// Tells every change from now on, until the receiver is gone. The loss of Docker is said once and mended.
+pub async fn watch(host: String, node_name: Option<Name>, changes: mpsc::Sender<Change>) {
+    let mut presence = Presence::new("docker");
+    let mut pause = RECONNECT_PAUSE_MIN;
+    while !changes.is_closed() {
+        let mut told = false;
+        let ended = session(&host, node_name.as_ref(), &changes, &mut presence, &mut told).await;
+        if let Err(error) = ended {
+            presence.lost(&error);
+        }
+        pause = if told { RECONNECT_PAUSE_MIN } else { (pause * 2).min(RECONNECT_PAUSE_MAX) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn session(
+    host: &str,
+    node_name: Option<&Name>,
+    changes: &mpsc::Sender<Change>,
+    presence: &mut Presence,
+    told: &mut bool,
+) -> Result<(), DiscoveryError> {
+    let docker = connect(host).await?;
+    let unreachable = |source| DiscoveryError::Unreachable { host: host.to_owned(), source };
+    let node = identity(&docker, node_name).await.map_err(unreachable)?;
+    // The stream is asked for what happened since before the list was taken: nothing falls between the two.
+    let mut events = Box::pin(docker.events(Some(events_since(SystemTime::now()))));
+    let containers = present(&docker).await.map_err(unreachable)?;
+    presence.back();
+    *told = true;
+    let closed = |_| DiscoveryError::StreamEnded { host: host.to_owned() };
+    changes.send(Change::Identity(node)).await.map_err(closed)?;
+    changes.send(Change::Present(containers)).await.map_err(closed)?;
+    while let Some(event) = events.next().await {
+        if let Some(change) = change(&docker, event.map_err(unreachable)?).await {
+            changes.send(change).await.map_err(closed)?;
+        }
+    }
+    Err(DiscoveryError::StreamEnded { host: host.to_owned() })
+}
+
+async fn connect(host: &str) -> Result<Docker, DiscoveryError> {
+    check_address(host)?;
+    let unreachable = |source| DiscoveryError::Unreachable { host: host.to_owned(), source };
+    let docker = if host.starts_with("unix://") {
+        Docker::connect_with_unix(host, DOCKER_TIMEOUT_S, bollard::API_DEFAULT_VERSION)
+    } else {
+        Docker::connect_with_http(host, DOCKER_TIMEOUT_S, bollard::API_DEFAULT_VERSION)
+    };
+    docker.map_err(unreachable)?.negotiate_version().await.map_err(unreachable)
+}
+
+async fn identity(docker: &Docker, node_name: Option<&Name>) -> Result<NodeRef, bollard::errors::Error> {
+    let info = docker.info().await?;
+    let id = info.swarm.and_then(|swarm| swarm.node_id).and_then(|id| id.parse::<NodeId>().ok());
+    let name = node_name.cloned().or_else(|| info.name.as_deref().map(Name::new)).unwrap_or_default();
+    Ok(NodeRef { id, name })
+}
+
+async fn present(docker: &Docker) -> Result<Vec<Container>, bollard::errors::Error> {
+    let mut containers = Vec::new();
+    for summary in docker.list_containers(None::<ListContainersOptions>).await? {
+        let Some(id) = summary.id else { continue };
+        containers.extend(inspect(docker, &id).await);
+    }
+    Ok(containers)
+}
+
+/// `None` for a container that is gone already or never got a process.
+async fn inspect(docker: &Docker, id: &str) -> Option<Container> {
+    container(docker.inspect_container(id, None::<InspectContainerOptions>).await.ok()?)
+}
+
+fn container(found: ContainerInspectResponse) -> Option<Container> {
+    let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    let service = label("com.docker.swarm.service.id")
+        .and_then(|id| id.parse().ok())
+        .map(|id| ServiceRef { id, name: Name::new(label("com.docker.swarm.service.name").unwrap_or_default()) });
+    Some(Container {
+        id: found.id?.parse().ok()?,
+        name: Name::new(found.name.as_deref().unwrap_or_default().trim_start_matches('/')),
+        service,
+        task: label("com.docker.swarm.task.id").and_then(|id| id.parse().ok()),
+        pid: found.state?.pid.filter(|pid| *pid > 0)?,
+        host_network: found.host_config?.network_mode.as_deref() == Some("host"),
+    })
+}
+
+fn events_since(since: SystemTime) -> bollard::query_parameters::EventsOptions {
+    let seconds = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let list = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let filters: HashMap<String, Vec<String>> = HashMap::from([
+        ("type".to_owned(), list(&["container"])),
+        ("event".to_owned(), list(&["start", "die", "update"])),
+    ]);
+    EventsOptionsBuilder::new().since(&seconds.to_string()).filters(&filters).build()
+}
+
+async fn change(docker: &Docker, event: EventMessage) -> Option<Change> {
+    let id = event.actor?.id?;
+    match event.action?.as_str() {
+        "start" => inspect(docker, &id).await.map(Change::Started),
+        "die" => id.parse().ok().map(Change::Ended),
+        "update" => id.parse().ok().map(Change::LimitsChanged),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_docker_address_names_its_transport() {
+        for good in ["unix:///var/run/docker.sock", "tcp://10.0.0.1:2375", "http://[::1]:2375"] {
+            assert!(check_address(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "/var/run/docker.sock", "unix://", "ssh://host", "docker.sock"] {
+            assert!(check_address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_process_is_none() {
+        assert_eq!(container(ContainerInspectResponse::default()), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! `swarmguard-agent`: see the library for what it does.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use swarmguard_agent::config::{Config, ConfigError, Settings};
+use swarmguard_agent::{presence, show};
+
+/// Watches the containers of this node for SwarmGuard.
+#[derive(Debug, Parser)]
+#[command(name = "swarmguard-agent", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// YAML file with the same keys as the flags
+    #[arg(long, env = "SWARMGUARD_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print one sample of everything and exit; needs no collector
+    Sample {
+        #[arg(long, value_enum, default_value_t)]
+        format: show::Format,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "swarmguard-agent: {}", presence::chain(&*error));
+            if error.is::<ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let file = cli.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match cli.command {
+        Some(Command::Sample { format, settings }) => {
+            let config = settings.or(cli.settings).or(file).resolve()?;
+            log_to_stderr(&config);
+            let text = runtime.block_on(show::sample(&config, format));
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
+        None => {
+            let config = cli.settings.or(file).resolve()?;
+            log_to_stderr(&config);
+            runtime.block_on(async { swarmguard_agent::run(config, swarmguard_agent::stop_signal()?).await })
+        }
+    }
+}
+
+fn log_to_stderr(config: &Config) {
+    tracing_subscriber::fmt().with_max_level(config.log).with_writer(std::io::stderr).with_target(false).init();
+}

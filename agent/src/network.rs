@@ -1,0 +1,150 @@
+//! Network counters of a container or of the node, and where they come from.
+//!
+//! [`Counters`] since start and [`Source`] are what the rest of the agent sees; `/proc/<pid>/net/dev` is one source.
+//! It shows the container's own network namespace, so a host-network container, which has none, has no counters here.
+
+use std::path::Path;
+
+use swarmguard_wire::NetworkSource;
+
+use crate::cgroup::KeptFile;
+
+/// Traffic since the interfaces came up, loopback left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+}
+
+/// Where one container's counters are read.
+#[derive(Debug)]
+pub enum Source {
+    /// `/proc/<pid>/net/dev`, kept open.
+    ProcNetDev(KeptFile),
+    /// Nothing tells them.
+    Absent,
+}
+
+impl Source {
+    /// Opens a `net/dev` file.
+    pub fn proc_net_dev(path: &Path) -> Self {
+        let file = KeptFile::open(path);
+        if file.is_present() { Self::ProcNetDev(file) } else { Self::Absent }
+    }
+
+    /// Reads the counters and says where from.
+    pub fn read(&self, interfaces: Interfaces<'_>, buffer: &mut [u8]) -> Option<(Counters, NetworkSource)> {
+        match self {
+            Self::ProcNetDev(file) => {
+                let counters = parse_net_dev(file.read(buffer)?, interfaces)?;
+                Some((counters, NetworkSource::ProcNetDev))
+            }
+            Self::Absent => None,
+        }
+    }
+}
+
+/// Which interfaces count.
+#[derive(Debug, Clone, Copy)]
+pub enum Interfaces<'a> {
+    /// All but loopback.
+    NotLoopback,
+    /// This one.
+    Only(&'a str),
+}
+
+/// Columns of a line of `/proc/net/dev` that are read, after the interface's name.
+const RX_BYTES: usize = 0;
+const RX_PACKETS: usize = 1;
+const TX_BYTES: usize = 8;
+const TX_PACKETS: usize = 9;
+
+/// Adds up the lines of `/proc/net/dev`; `None` if no interface counts or a line is not whole.
+pub fn parse_net_dev(text: &[u8], interfaces: Interfaces<'_>) -> Option<Counters> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut sum: Option<Counters> = None;
+    for line in text.lines() {
+        // The two header lines have bars and no colon.
+        let Some((name, columns)) = line.split_once(':') else { continue };
+        let counts = match interfaces {
+            Interfaces::NotLoopback => name.trim() != "lo",
+            Interfaces::Only(wanted) => name.trim() == wanted,
+        };
+        if !counts {
+            continue;
+        }
+        let counters = parse_columns(columns)?;
+        let sum = sum.get_or_insert_default();
+        // The kernel's counters wrap; so does their sum.
+        sum.rx_bytes = sum.rx_bytes.wrapping_add(counters.rx_bytes);
+        sum.tx_bytes = sum.tx_bytes.wrapping_add(counters.tx_bytes);
+        sum.rx_packets = sum.rx_packets.wrapping_add(counters.rx_packets);
+        sum.tx_packets = sum.tx_packets.wrapping_add(counters.tx_packets);
+    }
+    sum
+}
+
+fn parse_columns(columns: &str) -> Option<Counters> {
+    let mut counters = Counters::default();
+    for (index, column) in columns.split_ascii_whitespace().enumerate().take(TX_PACKETS + 1) {
+        match index {
+            RX_BYTES => counters.rx_bytes = column.parse().ok()?,
+            RX_PACKETS => counters.rx_packets = column.parse().ok()?,
+            TX_BYTES => counters.tx_bytes = column.parse().ok()?,
+            TX_PACKETS => {
+                counters.tx_packets = column.parse().ok()?;
+                return Some(counters);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo: 1000 10 0 0 0 0 0 0 1000 10 0 0 0 0 0 0
+  eth0: 200 2 0 0 0 0 0 0 300 3 0 0 0 0 0 0
+  eth1:4000 40 0 0 0 0 0 0 5000 50 0 0 0 0 0 0
+";
+
+    fn check(text: &str, interfaces: Interfaces<'_>, expected: Option<(u64, u64, u64, u64)>) {
+        let found = parse_net_dev(text.as_bytes(), interfaces);
+        let found = found.map(|c| (c.rx_bytes, c.rx_packets, c.tx_bytes, c.tx_packets));
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn loopback_does_not_count() {
+        check(TEXT, Interfaces::NotLoopback, Some((4200, 42, 5300, 53)));
+    }
+
+    #[test]
+    fn one_interface_can_be_named() {
+        check(TEXT, Interfaces::Only("eth0"), Some((200, 2, 300, 3)));
+        check(TEXT, Interfaces::Only("eth7"), None);
+    }
+
+    #[test]
+    fn no_interface_is_absent_and_not_zero() {
+        check("", Interfaces::NotLoopback, None);
+        check("    lo: 1000 10 0 0 0 0 0 0 1000 10 0 0 0 0 0 0\n", Interfaces::NotLoopback, None);
+    }
+
+    #[test]
+    fn a_line_that_is_cut_is_not_half_believed() {
+        check("  eth0: 200 2 0 0 0 0 0 0 300\n", Interfaces::NotLoopback, None);
+        check("  eth0: 200 x 0 0 0 0 0 0 300 3\n", Interfaces::NotLoopback, None);
+    }
+}

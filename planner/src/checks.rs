@@ -1,0 +1,147 @@
+//! An independent look at an action before it is executed.
+//!
+//! It shares no code with the rules: it asks of the facts alone whether the action would break a promise. A violation
+//! is a bug in the rules, and the action is not executed.
+
+use swarmguard_wire::{NodeId, Timestamp};
+
+use crate::facts::{Facts, Mode, Swarm, UpdateState};
+use crate::memory::Memory;
+use crate::plan::{Action, Migrate, ScaleUp};
+use crate::policy::Policy;
+
+/// A promise that an action would break.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Violation {
+    /// The Swarm's state is not known or too old.
+    #[error("the Swarm's state is unknown or stale")]
+    Stale,
+    /// The service is not there.
+    #[error("the service does not exist")]
+    NoService,
+    /// Its owner did not let us act.
+    #[error("the service is not enabled")]
+    NotEnabled,
+    /// The service changed after the facts were read.
+    #[error("the action rests on version {planned}, the service has {found}")]
+    Version {
+        /// The action's.
+        planned: u64,
+        /// The service's.
+        found: u64,
+    },
+    /// Two actions on one service.
+    #[error("another action on the service is under way")]
+    Concurrent,
+    /// Someone else's update would be cancelled.
+    #[error("an update of the service is not over")]
+    UpdateInProgress,
+    /// Not a replicated service.
+    #[error("the service is not replicated")]
+    NotReplicated,
+    /// A service below its replicas is not to be touched.
+    #[error("{running} of {wanted} replicas run")]
+    Below {
+        /// Running.
+        running: u64,
+        /// Wanted.
+        wanted: u64,
+    },
+    /// The count does not go from what is there to one more, within the maximum.
+    #[error("{from} to {to} replicas, where {found} are there and {max} are allowed")]
+    Replicas {
+        /// The action's start.
+        from: u64,
+        /// The action's end.
+        to: u64,
+        /// What is there.
+        found: u64,
+        /// The maximum.
+        max: u64,
+    },
+    /// The source is not excluded, or has no task of the service, or is a target.
+    #[error("the node to leave is not left")]
+    Source,
+    /// A target is excluded, unknown, not ready or not active.
+    #[error("node {node} cannot be the target")]
+    Target {
+        /// The target.
+        node: NodeId,
+    },
+    /// A node with a task that is not to move is excluded.
+    #[error("excluding node {node} would move a task that is not to move")]
+    Bystander {
+        /// The node.
+        node: NodeId,
+    },
+    /// Data would be left behind.
+    #[error("the service's data stays on its node")]
+    LocalStorage,
+}
+
+/// Vets one action.
+///
+/// # Errors
+/// The first promise that it would break.
+pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Result<(), Violation> {
+    let swarm = facts.swarm.as_ref().ok_or(Violation::Stale)?;
+    if now.since(swarm.seen_at) > policy.metric_window {
+        return Err(Violation::Stale);
+    }
+    let trigger = action.trigger();
+    let service = swarm.services.get(&trigger.service).ok_or(Violation::NoService)?;
+    if !service.enabled {
+        return Err(Violation::NotEnabled);
+    }
+    if service.version != trigger.version {
+        return Err(Violation::Version { planned: trigger.version, found: service.version });
+    }
+    if memory.in_flight(&trigger.service).is_some() || service.action_marked {
+        return Err(Violation::Concurrent);
+    }
+    if service.update != UpdateState::Settled {
+        return Err(Violation::UpdateInProgress);
+    }
+    let Mode::Replicated { replicas } = service.mode else { return Err(Violation::NotReplicated) };
+    let running = service.running() as u64;
+    if running < replicas {
+        return Err(Violation::Below { running, wanted: replicas });
+    }
+    match action {
+        Action::Migrate(migrate) => vet_migrate(migrate, swarm),
+        Action::ScaleUp(ScaleUp { from, to, .. }) => {
+            let max = policy.scaling.max_replicas;
+            if *from == replicas && from.checked_add(1) == Some(*to) && *to <= max {
+                Ok(())
+            } else {
+                Err(Violation::Replicas { from: *from, to: *to, found: replicas, max })
+            }
+        }
+    }
+}
+
+fn vet_migrate(migrate: &Migrate, swarm: &Swarm) -> Result<(), Violation> {
+    let service = swarm.services.get(&migrate.trigger.service).ok_or(Violation::NoService)?;
+    if service.local_mount.is_some() {
+        return Err(Violation::LocalStorage);
+    }
+    let holds = |node: &NodeId| service.alive().any(|(_, task)| task.node.as_ref() == Some(node));
+    let targets = migrate.target.nodes();
+    if !migrate.exclude.contains(&migrate.source)
+        || !holds(&migrate.source)
+        || targets.contains(&migrate.source)
+        || targets.is_empty()
+    {
+        return Err(Violation::Source);
+    }
+    for node in targets {
+        let fit = swarm.nodes.get(node).is_some_and(|found| found.ready && found.active);
+        if !fit || migrate.exclude.contains(node) {
+            return Err(Violation::Target { node: node.clone() });
+        }
+    }
+    match migrate.exclude.iter().find(|node| **node != migrate.source && holds(node)) {
+        Some(node) => Err(Violation::Bystander { node: node.clone() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,255 @@
+//! What is known: Swarm's own state, and what the agents measured.
+//!
+//! Facts are recorded by the collector as they come and read by the rules; nothing here judges them. Each carries the
+//! time it was learnt, by the collector's clock, so that a rule can tell stale from fresh.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
+
+use crate::placement::Constraint;
+use crate::window::{Sample, Window};
+
+/// How long samples and reports are kept.
+pub const MEMORY: Duration = Duration::from_secs(300);
+
+/// Everything a plan rests on.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Swarm's state; absent until it was read once.
+    pub swarm: Option<Swarm>,
+    /// The last report of each node.
+    pub reports: BTreeMap<NodeId, NodeReport>,
+    /// Recent samples of each container.
+    pub containers: BTreeMap<ContainerId, Window>,
+}
+
+impl Facts {
+    /// Records one sample of a container.
+    pub fn record_sample(&mut self, container: ContainerId, sample: Sample) {
+        self.containers.entry(container).or_default().push(sample, MEMORY);
+    }
+
+    /// Forgets containers and nodes that were not heard of for [`MEMORY`].
+    pub fn forget(&mut self, now: Timestamp) {
+        let fresh = |at: Timestamp| now.since(at) <= MEMORY;
+        self.containers.retain(|_, window| window.newest().is_some_and(|sample| fresh(sample.received_at)));
+        self.reports.retain(|_, report| fresh(report.received_at));
+    }
+}
+
+/// Swarm's state as a manager told it.
+#[derive(Debug, Clone, Default)]
+pub struct Swarm {
+    /// When it was read.
+    pub seen_at: Timestamp,
+    /// All services.
+    pub services: BTreeMap<ServiceId, Service>,
+    /// All nodes.
+    pub nodes: BTreeMap<NodeId, Node>,
+}
+
+impl Swarm {
+    /// The tasks of every service that hold a place on `node`.
+    pub fn tasks_on<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = (&'a Service, &'a Task)> {
+        self.services.values().flat_map(move |service| {
+            service
+                .tasks
+                .values()
+                .filter(move |task| task.is_alive() && task.node.as_ref() == Some(node))
+                .map(move |task| (service, task))
+        })
+    }
+}
+
+/// How a service is replicated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// So many tasks, anywhere.
+    Replicated {
+        /// Tasks wanted.
+        replicas: u64,
+    },
+    /// One task on each node.
+    Global,
+    /// Tasks that end.
+    Job,
+}
+
+/// Where Swarm stands with the service's last update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateState {
+    /// None is running.
+    Settled,
+    /// Tasks are being replaced.
+    Updating,
+    /// Stopped half-way; a person must look.
+    Paused,
+    /// The former spec is being restored, or the restoring is paused.
+    RollingBack,
+}
+
+/// A service, as far as decisions need it.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The service's name.
+    pub name: Name,
+    /// Swarm's version index: an update must carry the newest one.
+    pub version: u64,
+    /// How it is replicated.
+    pub mode: Mode,
+    /// Whether its owner lets SwarmGuard act on it (`swarmguard.enable=true`).
+    pub enabled: bool,
+    /// Where Swarm stands with its last update.
+    pub update: UpdateState,
+    /// Whether it carries the mark of an action that has not ended.
+    pub action_marked: bool,
+    /// Where its tasks may run.
+    pub constraints: Vec<Constraint>,
+    /// Platforms its image is for; empty means any.
+    pub platforms: Vec<Platform>,
+    /// Resources reserved for each task.
+    pub reserved: Resources,
+    /// Ports that each task publishes on its node (`mode=host`).
+    pub host_ports: BTreeSet<HostPort>,
+    /// The first mount whose data stays on its node, if any: a local volume or a bind mount.
+    pub local_mount: Option<String>,
+    /// Most tasks on one node; absent means no limit.
+    pub replicas_per_node_max: Option<u64>,
+    /// Whether RUNNING means healthy.
+    pub has_healthcheck: bool,
+    /// Its tasks, also those that have ended.
+    pub tasks: BTreeMap<TaskId, Task>,
+}
+
+impl Service {
+    /// Tasks that hold a place on a node and are meant to.
+    pub fn alive(&self) -> impl Iterator<Item = (&TaskId, &Task)> {
+        self.tasks.iter().filter(|(_, task)| task.is_alive())
+    }
+
+    /// Tasks that run and are meant to run, healthy where there is a health check.
+    pub fn running(&self) -> usize {
+        self.tasks.values().filter(|task| task.is_running()).count()
+    }
+}
+
+/// A port on the node itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct HostPort {
+    /// The port.
+    pub port: u16,
+    /// Its transport.
+    pub protocol: Protocol,
+}
+
+/// A published port's transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+    /// SCTP
+    Sctp,
+}
+
+/// An operating system and an architecture; an empty one matches any.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Platform {
+    /// `linux`, as Docker names it.
+    pub os: String,
+    /// `x86_64` or `aarch64`; Docker's `amd64` and `arm64` are settled where the text is read.
+    pub architecture: String,
+}
+
+/// CPU and memory, of a node or reserved by a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Resources {
+    /// In 10⁻⁹ of a core.
+    pub nano_cpus: u64,
+    /// In bytes.
+    pub memory_bytes: u64,
+}
+
+/// One task of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The node it was given; absent before that.
+    pub node: Option<NodeId>,
+    /// Its slot among the replicas; absent for global services.
+    pub slot: Option<u64>,
+    /// How far it is.
+    pub state: TaskState,
+    /// Whether Swarm wants it to run.
+    pub desired_running: bool,
+    /// Its container, once there is one.
+    pub container: Option<ContainerId>,
+}
+
+impl Task {
+    /// Whether it holds a place on its node.
+    pub fn is_alive(&self) -> bool {
+        self.state != TaskState::Ended
+    }
+
+    /// Whether it runs and is meant to.
+    pub fn is_running(&self) -> bool {
+        self.state == TaskState::Running && self.desired_running
+    }
+}
+
+/// How far a task is, as far as decisions need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Before running: new, assigned, preparing, starting.
+    Starting,
+    /// Running; healthy where there is a health check.
+    Running,
+    /// Complete, failed, shut down, rejected, orphaned or removed.
+    Ended,
+}
+
+/// A node of the Swarm.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its host name.
+    pub hostname: Name,
+    /// Whether Swarm hears from it.
+    pub ready: bool,
+    /// Whether it takes new tasks.
+    pub active: bool,
+    /// Whether it is a manager.
+    pub manager: bool,
+    /// What it runs.
+    pub platform: Platform,
+    /// What it has.
+    pub resources: Resources,
+    /// Its labels (`node.labels`).
+    pub labels: BTreeMap<String, String>,
+    /// Its engine's labels (`engine.labels`).
+    pub engine_labels: BTreeMap<String, String>,
+}
+
+/// What a node's agent said last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeReport {
+    /// The node's name by its agent.
+    pub name: Name,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// CPU in percent of all cores.
+    pub cpu_percent: Option<f32>,
+    /// Memory in percent of all.
+    pub memory_percent: Option<f32>,
+    /// Network in percent of the link.
+    pub network_percent: Option<f32>,
+    /// Containers that the agent sees.
+    pub containers: usize,
+}

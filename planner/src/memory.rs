@@ -1,0 +1,74 @@
+//! What was done before: which services are being acted on, and which were lately.
+//!
+//! The control loop tells it when an action starts and ends. What must survive the loop's own death is not kept here
+//! but in the services' labels; losing this memory only loses cooldowns.
+
+use std::collections::BTreeMap;
+
+use swarmguard_wire::{ServiceId, Timestamp};
+
+use crate::cooldown::Cooldown;
+use crate::plan::ActionKind;
+
+/// Most services remembered; the ones acted on longest ago are forgotten first.
+pub const SERVICES_MAX: usize = 10_000;
+
+/// What was done to each service.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    services: BTreeMap<ServiceId, ServiceMemory>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ServiceMemory {
+    in_flight: Option<ActionKind>,
+    migrated: Cooldown,
+    scaled_up: Cooldown,
+    touched_at: Timestamp,
+}
+
+impl Memory {
+    /// An action has begun.
+    pub fn started(&mut self, service: &ServiceId, kind: ActionKind, now: Timestamp) {
+        let memory = self.services.entry(service.clone()).or_default();
+        memory.in_flight = Some(kind);
+        memory.touched_at = now;
+        self.forget_beyond(SERVICES_MAX);
+    }
+
+    /// An action has ended, well or not: its cooldown starts.
+    pub fn ended(&mut self, service: &ServiceId, kind: ActionKind, now: Timestamp) {
+        let memory = self.services.entry(service.clone()).or_default();
+        memory.in_flight = None;
+        memory.touched_at = now;
+        match kind {
+            ActionKind::Migrate => memory.migrated.start(now),
+            ActionKind::ScaleUp => memory.scaled_up.start(now),
+        }
+    }
+
+    /// The action that is being executed on a service.
+    pub fn in_flight(&self, service: &ServiceId) -> Option<ActionKind> {
+        self.services.get(service).and_then(|memory| memory.in_flight)
+    }
+
+    /// The cooldown of one kind of action on a service.
+    pub fn cooldown(&self, service: &ServiceId, kind: ActionKind) -> Cooldown {
+        let memory = self.services.get(service);
+        match kind {
+            ActionKind::Migrate => memory.map(|memory| memory.migrated),
+            ActionKind::ScaleUp => memory.map(|memory| memory.scaled_up),
+        }
+        .unwrap_or_default()
+    }
+
+    fn forget_beyond(&mut self, max: usize) {
+        while self.services.len() > max {
+            let idle = self.services.iter().filter(|(_, memory)| memory.in_flight.is_none());
+            let Some(oldest) = idle.min_by_key(|(_, memory)| memory.touched_at).map(|(id, _)| id.clone()) else {
+                return;
+            };
+            self.services.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Decisions: for each service in trouble an action that names everything, or the reason why nothing is done.
+//!
+//! The executor chooses nothing: service, version, node to leave, node to reach and replica count stand in the action.
+//! A service in whose containers nothing is amiss has no decision.
+
+use std::fmt;
+
+use serde::Serialize;
+use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
+
+use crate::facts::{Facts, Service, Swarm, UpdateState};
+use crate::memory::Memory;
+use crate::placement::Rejected;
+use crate::policy::Policy;
+use crate::rules::{self, Condition, Unclear};
+
+/// What an action does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKind {
+    /// Scenario 1: leave a node.
+    Migrate,
+    /// Scenario 2: one replica more.
+    ScaleUp,
+}
+
+impl ActionKind {
+    /// The kind in one word, as in the journal and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Migrate => "migrate",
+            Self::ScaleUp => "scale_up",
+        }
+    }
+}
+
+/// An action on one service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// Scenario 1.
+    Migrate(Migrate),
+    /// Scenario 2.
+    ScaleUp(ScaleUp),
+}
+
+/// Moves all tasks of a service away from a node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Migrate {
+    /// What set it off.
+    pub trigger: Trigger,
+    /// The node to leave.
+    pub source: NodeId,
+    /// Its name.
+    pub source_name: Name,
+    /// Where to go.
+    pub target: Target,
+    /// Nodes to keep the replacement off: the source, and those that Swarm would prefer to the target.
+    pub exclude: Vec<NodeId>,
+    /// The tasks to be replaced: all of the service on the source.
+    pub tasks: Vec<TaskId>,
+}
+
+/// Adds one replica.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScaleUp {
+    /// What set it off.
+    pub trigger: Trigger,
+    /// Replicas before.
+    pub from: u64,
+    /// Replicas after.
+    pub to: u64,
+}
+
+/// Where a migration goes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// This node: the only one that Swarm's own rules leave.
+    Node(NodeId),
+    /// One of these, as Swarm prefers: each holds a task of the service, and excluding one would move that task too.
+    OneOf(Vec<NodeId>),
+}
+
+impl Target {
+    /// All nodes the replacement may run on.
+    pub fn nodes(&self) -> &[NodeId] {
+        match self {
+            Self::Node(node) => std::slice::from_ref(node),
+            Self::OneOf(nodes) => nodes,
+        }
+    }
+}
+
+/// What set an action off, and T0 to T2 of its time line, by the collector's clock.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Trigger {
+    /// The service.
+    pub service: ServiceId,
+    /// Its name.
+    pub service_name: Name,
+    /// The version of the service's spec that the decision rests on.
+    pub version: u64,
+    /// Whether RUNNING means healthy; without a health check there is no promise of zero downtime.
+    pub has_healthcheck: bool,
+    /// The container that matched.
+    pub container: ContainerId,
+    /// Its CPU in percent of what it may use.
+    pub cpu_percent: Option<f32>,
+    /// Its memory in percent of what it may use.
+    pub memory_percent: Option<f32>,
+    /// Its network in percent of the link.
+    pub network_percent: Option<f32>,
+    /// T0: the first breach of the row was measured.
+    pub breach_at: Timestamp,
+    /// T1: the message that completed the row was sent.
+    pub sent_at: Timestamp,
+    /// T2: it was received.
+    pub received_at: Timestamp,
+}
+
+impl Action {
+    /// What it does.
+    pub fn kind(&self) -> ActionKind {
+        match self {
+            Self::Migrate(_) => ActionKind::Migrate,
+            Self::ScaleUp(_) => ActionKind::ScaleUp,
+        }
+    }
+
+    /// What set it off.
+    pub fn trigger(&self) -> &Trigger {
+        match self {
+            Self::Migrate(migrate) => &migrate.trigger,
+            Self::ScaleUp(scale_up) => &scale_up.trigger,
+        }
+    }
+}
+
+/// Why nothing is done for a service in trouble.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Withheld {
+    /// The Swarm's state was read too long ago.
+    SwarmStale {
+        /// Seconds since.
+        seconds: u64,
+    },
+    /// Not enough ticks in a row match.
+    Streak {
+        /// Ticks in a row so far.
+        seen: u32,
+        /// Ticks in a row needed.
+        needed: u32,
+    },
+    /// CPU or memory is high, but neither scenario matches.
+    Between {
+        /// What stands between.
+        unclear: Unclear,
+    },
+    /// Another action on the service has not ended.
+    InFlight {
+        /// What it does, if this collector started it.
+        kind: Option<ActionKind>,
+    },
+    /// The service was acted on lately.
+    Cooldown {
+        /// Which action has to wait.
+        kind: ActionKind,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Someone else's update of the service has not ended.
+    UpdateInProgress {
+        /// Where it stands.
+        state: UpdateState,
+    },
+    /// Fewer tasks run than the service wants: Swarm is still at work on it.
+    NotConverged {
+        /// Running.
+        running: u64,
+        /// Wanted.
+        wanted: u64,
+    },
+    /// The service is global or a job: it has no replicas to move or add.
+    NotReplicated,
+    /// Its data stays on its node.
+    LocalStorage {
+        /// The mount.
+        mount: String,
+    },
+    /// It has as many replicas as it may.
+    MaxReplicas {
+        /// The maximum.
+        max: u64,
+    },
+    /// No node may take the task.
+    NoTarget {
+        /// Each node and why not.
+        nodes: Vec<Rejected>,
+    },
+    /// The target cannot be told apart from more nodes than a spec should name.
+    TooManyNodes {
+        /// Nodes to be excluded.
+        found: usize,
+        /// Most that are.
+        max: usize,
+    },
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SwarmStale { seconds } => write!(f, "the Swarm's state is {seconds} s old"),
+            Self::Streak { seen, needed } => write!(f, "{seen} of {needed} ticks in a row match"),
+            Self::Between { unclear } => write!(f, "no scenario matches: {unclear}"),
+            Self::InFlight { kind: Some(kind) } => write!(f, "a {} is under way", kind.as_str()),
+            Self::InFlight { kind: None } => write!(f, "an action of another collector is under way"),
+            Self::Cooldown { kind, until } => write!(f, "{} cools down until {until}", kind.as_str()),
+            Self::UpdateInProgress { state } => write!(f, "an update of the service is not over: {state:?}"),
+            Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
+            Self::NotReplicated => write!(f, "the service is global or a job"),
+            Self::LocalStorage { mount } => write!(f, "its data stays on its node: {mount}"),
+            Self::MaxReplicas { max } => write!(f, "it has {max} replicas, its maximum"),
+            Self::NoTarget { nodes } => {
+                write!(f, "no node may take it")?;
+                nodes.iter().try_for_each(|rejected| write!(f, "; {} {}", rejected.node, rejected.why))
+            }
+            Self::TooManyNodes { found, max } => {
+                write!(f, "{found} nodes would have to be excluded, and at most {max} are")
+            }
+        }
+    }
+}
+
+/// What comes of a service in trouble.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// To be executed.
+    Act {
+        /// The action.
+        action: Action,
+    },
+    /// Would be executed if the service had `swarmguard.enable=true`.
+    Observe {
+        /// The action.
+        action: Action,
+    },
+    /// Nothing is to be done.
+    Withhold {
+        /// Why.
+        withheld: Withheld,
+    },
+}
+
+/// The decision for one service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Decision {
+    /// The service.
+    pub service: ServiceId,
+    /// Its name.
+    pub service_name: Name,
+    /// The container it rests on.
+    pub container: ContainerId,
+    /// What condition that container is in.
+    pub condition: Condition,
+    /// What comes of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Decides for every service one of whose containers is over a threshold, in the order of their identifiers.
+pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
+    let Some(swarm) = &facts.swarm else { return Vec::new() };
+    let decide = |(id, service)| decide(facts, swarm, id, service, policy, memory, now);
+    swarm.services.iter().filter_map(decide).collect()
+}
+
+fn decide(
+    facts: &Facts,
+    swarm: &Swarm,
+    id: &ServiceId,
+    service: &Service,
+    policy: &Policy,
+    memory: &Memory,
+    now: Timestamp,
+) -> Option<Decision> {
+    let finding = rules::worst(facts, service, policy, now)?;
+    let proposed = match guard(swarm, id, service, policy, memory, now) {
+        Err(withheld) => Err(withheld),
+        Ok(()) => rules::propose(&rules::Case { facts, swarm, id, service, policy, memory, now }, &finding),
+    };
+    let outcome = match proposed {
+        Ok(action) if service.enabled => Outcome::Act { action },
+        Ok(action) => Outcome::Observe { action },
+        Err(withheld) => Outcome::Withhold { withheld },
+    };
+    Some(Decision {
+        service: id.clone(),
+        service_name: service.name.clone(),
+        container: finding.container,
+        condition: finding.condition,
+        outcome,
+    })
+}
+
+/// What holds back every kind of action.
+fn guard(
+    swarm: &Swarm,
+    id: &ServiceId,
+    service: &Service,
+    policy: &Policy,
+    memory: &Memory,
+    now: Timestamp,
+) -> Result<(), Withheld> {
+    let age = now.since(swarm.seen_at);
+    if age > policy.metric_window {
+        return Err(Withheld::SwarmStale { seconds: age.as_secs() });
+    }
+    if let Some(kind) = memory.in_flight(id) {
+        return Err(Withheld::InFlight { kind: Some(kind) });
+    }
+    if service.action_marked {
+        return Err(Withheld::InFlight { kind: None });
+    }
+    match service.update {
+        UpdateState::Settled => Ok(()),
+        state @ (UpdateState::Updating | UpdateState::Paused | UpdateState::RollingBack) => {
+            Err(Withheld::UpdateInProgress { state })
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a person chose: thresholds, cooldowns and limits.
+//!
+//! Names and defaults are the requirement's, tick and window aside. A policy is checked where it is read
+//! ([`Policy::validate`]); the rules rely on it.
+
+use std::time::Duration;
+
+/// Thresholds, cooldowns and limits. Percentages are of what a container may use and of the node's link.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Scenario 1: the container is in trouble.
+    pub migration: Migration,
+    /// Scenario 2: the service has much to do.
+    pub scaling: Scaling,
+    /// How old the newest sample, a node's report or the view of the Swarm may be to act on it.
+    pub metric_window: Duration,
+    /// How long an action may take before it is reverted.
+    pub action_deadline: Duration,
+}
+
+/// Scenario 1: (CPU or memory high) and network low.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Migration {
+    /// High means above this, in percent.
+    pub cpu_threshold: f32,
+    /// High means above this, in percent.
+    pub memory_threshold: f32,
+    /// Low means below this, in percent.
+    pub network_threshold_max: f32,
+    /// After a migration, none of the same service for so long.
+    pub cooldown: Duration,
+    /// Ticks in a row that must match.
+    pub consecutive_breaches: u32,
+}
+
+/// Scenario 2: CPU and memory and network high.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scaling {
+    /// High means above this, in percent.
+    pub cpu_threshold: f32,
+    /// High means above this, in percent.
+    pub memory_threshold: f32,
+    /// High means above this, in percent.
+    pub network_threshold_min: f32,
+    /// After a replica was added, no other for so long.
+    pub scale_up_cooldown: Duration,
+    /// Never more replicas than this.
+    pub max_replicas: u64,
+    /// Ticks in a row that must match.
+    pub consecutive_breaches: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            migration: Migration {
+                cpu_threshold: 75.0,
+                memory_threshold: 80.0,
+                network_threshold_max: 35.0,
+                cooldown: Duration::from_secs(30),
+                consecutive_breaches: 2,
+            },
+            scaling: Scaling {
+                cpu_threshold: 75.0,
+                memory_threshold: 80.0,
+                network_threshold_min: 65.0,
+                scale_up_cooldown: Duration::from_secs(60),
+                max_replicas: 10,
+                consecutive_breaches: 2,
+            },
+            // Three reports of the agents' default five ticks: one may be lost and one late.
+            metric_window: Duration::from_secs(15),
+            action_deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A policy that cannot be followed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{key} is {found}: expected {allowed}")]
+pub struct PolicyError {
+    /// The key in the configuration file.
+    pub key: &'static str,
+    /// The value found.
+    pub found: String,
+    /// What is allowed, in words.
+    pub allowed: &'static str,
+}
+
+impl Policy {
+    /// The thresholds agents alert on: the lower of both scenarios', so that neither is missed.
+    pub fn alert_thresholds(&self) -> (f32, f32) {
+        (
+            self.migration.cpu_threshold.min(self.scaling.cpu_threshold),
+            self.migration.memory_threshold.min(self.scaling.memory_threshold),
+        )
+    }
+
+    /// Refuses what no rule could follow.
+    ///
+    /// # Errors
+    /// Names the first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let percent = |key, value: f32| {
+            if value > 0.0 && value <= 100.0 {
+                Ok(())
+            } else {
+                Err(PolicyError { key, found: value.to_string(), allowed: "a percentage above 0 and at most 100" })
+            }
+        };
+        let at_least_one = |key, value: u64| {
+            if value >= 1 { Ok(()) } else { Err(PolicyError { key, found: value.to_string(), allowed: "at least 1" }) }
+        };
+        percent("scenarios.scenario1_migration.cpu_threshold", self.migration.cpu_threshold)?;
+        percent("scenarios.scenario1_migration.memory_threshold", self.migration.memory_threshold)?;
+        percent("scenarios.scenario1_migration.network_threshold_max", self.migration.network_threshold_max)?;
+        percent("scenarios.scenario2_scaling.cpu_threshold", self.scaling.cpu_threshold)?;
+        percent("scenarios.scenario2_scaling.memory_threshold", self.scaling.memory_threshold)?;
+        percent("scenarios.scenario2_scaling.network_threshold_min", self.scaling.network_threshold_min)?;
+        at_least_one("scenarios.scenario1_migration.consecutive_breaches", self.migration.consecutive_breaches.into())?;
+        at_least_one("scenarios.scenario2_scaling.consecutive_breaches", self.scaling.consecutive_breaches.into())?;
+        at_least_one("scenarios.scenario2_scaling.max_replicas", self.scaling.max_replicas)?;
+        if self.migration.network_threshold_max > self.scaling.network_threshold_min {
+            return Err(PolicyError {
+                key: "scenarios.scenario1_migration.network_threshold_max",
+                found: self.migration.network_threshold_max.to_string(),
+                allowed: "at most scenarios.scenario2_scaling.network_threshold_min, or both scenarios match at once",
+            });
+        }
+        if self.metric_window < Duration::from_secs(1) {
+            return Err(PolicyError {
+                key: "monitoring.metric_window",
+                found: format!("{:?}", self.metric_window),
+                allowed: "at least 1 second",
+            });
+        }
+        if self.action_deadline < Duration::from_secs(5) {
+            return Err(PolicyError {
+                key: "performance.action_deadline_seconds",
+                found: format!("{:?}", self.action_deadline),
+                allowed: "at least 5 seconds",
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Policy), key: &str) {
+        let mut policy = Policy::default();
+        change(&mut policy);
+        assert_eq!(policy.validate().unwrap_err().key, key);
+    }
+
+    #[test]
+    fn the_defaults_are_allowed() {
+        assert_eq!(Policy::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_no_rule_could_follow_is_named() {
+        check(|p| p.migration.cpu_threshold = 0.0, "scenarios.scenario1_migration.cpu_threshold");
+        check(|p| p.migration.memory_threshold = 101.0, "scenarios.scenario1_migration.memory_threshold");
+        check(|p| p.scaling.cpu_threshold = f32::NAN, "scenarios.scenario2_scaling.cpu_threshold");
+        check(|p| p.scaling.max_replicas = 0, "scenarios.scenario2_scaling.max_replicas");
+        check(|p| p.migration.consecutive_breaches = 0, "scenarios.scenario1_migration.consecutive_breaches");
+        check(|p| p.migration.network_threshold_max = 70.0, "scenarios.scenario1_migration.network_threshold_max");
+        check(|p| p.metric_window = Duration::ZERO, "monitoring.metric_window");
+        check(|p| p.action_deadline = Duration::ZERO, "performance.action_deadline_seconds");
+    }
+
+    #[test]
+    fn agents_alert_at_the_lower_of_both_scenarios_thresholds() {
+        let mut policy = Policy::default();
+        policy.scaling.cpu_threshold = 60.0;
+        assert_eq!(policy.alert_thresholds(), (60.0, 80.0));
+    }
+}

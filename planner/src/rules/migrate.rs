@@ -1,0 +1,97 @@
+//! Scenario 1: all tasks of the service on a node move to another node.
+//!
+//! Swarm has no call to move a task. Constraints that exclude the source make its tasks out of date and no others;
+//! Swarm's scheduler then prefers the node with the fewest tasks of the service. So a target without a task of this
+//! service is reached by excluding every other such node. A node that holds a task must not be excluded, or that task
+//! moves too: where every candidate holds one, Swarm chooses among those that hold fewest.
+
+use std::collections::BTreeMap;
+
+use swarmguard_wire::{Name, NodeId};
+
+use super::{Case, Finding, trigger};
+use crate::placement::{Ineligible, Rejected, swarm_could_place, target_score};
+use crate::plan::{Migrate, Target, Withheld};
+
+/// Most nodes named in a service's constraints, so that a spec stays small in a large Swarm.
+pub(super) const EXCLUDED_MAX: usize = 100;
+
+pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Withheld> {
+    if let Some(mount) = &case.service.local_mount {
+        return Err(Withheld::LocalStorage { mount: mount.clone() });
+    }
+    let source = &finding.node;
+    let held = tasks_held(case);
+    let (scores, rejected) = scores(case, source);
+    let Some(fewest) = scores.keys().map(|node| held.get(node).copied().unwrap_or(0)).min() else {
+        return Err(Withheld::NoTarget { nodes: rejected });
+    };
+    let mut candidates: Vec<(&NodeId, f32)> = scores
+        .iter()
+        .filter(|(node, _)| held.get(*node).copied().unwrap_or(0) == fewest)
+        .map(|(node, score)| (*node, *score))
+        .collect();
+    // The map's order breaks ties: the sort is stable.
+    candidates.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let target = match candidates.as_slice() {
+        [(only, _)] => Target::Node((*only).clone()),
+        [(best, _), ..] if fewest == 0 => Target::Node((*best).clone()),
+        several => Target::OneOf(several.iter().map(|(node, _)| (*node).clone()).collect()),
+    };
+    let exclude = excluded(case, source, &target, &held);
+    if exclude.len() > EXCLUDED_MAX {
+        return Err(Withheld::TooManyNodes { found: exclude.len(), max: EXCLUDED_MAX });
+    }
+    let on_source = case.service.alive().filter(|(_, task)| task.node.as_ref() == Some(source));
+    Ok(Migrate {
+        trigger: trigger(case, finding),
+        source: source.clone(),
+        source_name: node_name(case, source),
+        target,
+        exclude,
+        tasks: on_source.map(|(id, _)| id.clone()).collect(),
+    })
+}
+
+fn node_name(case: &Case<'_>, id: &NodeId) -> Name {
+    case.swarm.nodes.get(id).map(|node| node.hostname.clone()).unwrap_or_else(|| Name::new(id.as_str()))
+}
+
+/// Tasks of the service on each node that holds one.
+fn tasks_held<'a>(case: &Case<'a>) -> BTreeMap<&'a NodeId, usize> {
+    let mut held = BTreeMap::new();
+    for (_, task) in case.service.alive() {
+        if let Some(node) = &task.node {
+            *held.entry(node).or_insert(0) += 1;
+        }
+    }
+    held
+}
+
+/// Candidates and how much each is in use; and the other nodes with the reason why they are none.
+fn scores<'a>(case: &Case<'a>, source: &NodeId) -> (BTreeMap<&'a NodeId, f32>, Vec<Rejected>) {
+    let (mut scores, mut rejected) = (BTreeMap::new(), Vec::new());
+    for id in case.swarm.nodes.keys() {
+        let score = if id == source {
+            Err(Ineligible::Source)
+        } else {
+            target_score(case.facts, case.swarm, case.service, id, case.policy, case.now)
+        };
+        match score {
+            Ok(score) => drop(scores.insert(id, score)),
+            Err(why) => rejected.push(Rejected { node: node_name(case, id), why }),
+        }
+    }
+    (scores, rejected)
+}
+
+/// The source, and every node that Swarm could choose although it is not the target.
+fn excluded(case: &Case<'_>, source: &NodeId, target: &Target, held: &BTreeMap<&NodeId, usize>) -> Vec<NodeId> {
+    let elsewhere = case.swarm.nodes.iter().filter(|(id, node)| {
+        *id != source
+            && !target.nodes().contains(id)
+            && !held.contains_key(id)
+            && swarm_could_place(case.swarm, case.service, id, node).is_ok()
+    });
+    std::iter::once(source).chain(elsewhere.map(|(id, _)| id)).cloned().collect()
+}

@@ -1,0 +1,71 @@
+//! What was measured of one container, and of one node, at one tick.
+//!
+//! Absent is not zero: whatever the kernel could not tell is `None`. Percentages are of one core in `cpu_percent`, as
+//! `docker stats` shows them, and of all the container may use everywhere else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ContainerId, Name, ServiceRef, TaskId};
+
+/// Where a container's network counters come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkSource {
+    /// `/proc/<pid>/net/dev` of the container's own network namespace, loopback left out.
+    ProcNetDev,
+}
+
+/// A container's or node's network traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Received since the last tick, in Mbit/s (10⁶ bits).
+    pub rx_mbps: f32,
+    /// Sent since the last tick, in Mbit/s.
+    pub tx_mbps: f32,
+    /// The busier direction, in percent of the node's link (0 to 100); absent when the link's speed is unknown.
+    pub percent: Option<f32>,
+    /// Where the counters were read.
+    pub source: NetworkSource,
+}
+
+/// One container at one tick.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSample {
+    /// Docker's identifier of the container.
+    pub id: ContainerId,
+    /// Its Swarm service; absent for a container started by hand.
+    pub service: Option<ServiceRef>,
+    /// Its Swarm task.
+    pub task: Option<TaskId>,
+    /// The container's name; sent only where there is no service to name it by.
+    pub name: Option<Name>,
+    /// CPU time used since the last tick, in percent of one core: 0 to 100 × cores.
+    pub cpu_percent: Option<f32>,
+    /// CPU time in percent of what the container may use: its quota, else the whole node.
+    pub cpu_limit_percent: Option<f32>,
+    /// Memory used, page cache that can be dropped not counted, in MiB.
+    pub memory_mb: Option<f32>,
+    /// The same in percent of the container's limit, else of the node's memory.
+    pub memory_percent: Option<f32>,
+    /// Network traffic; absent for host-network containers, whose namespace shows the whole node's traffic.
+    pub network: Option<Network>,
+    /// Share of the CPU periods since the last tick in which the quota ran out, in percent; absent without a quota.
+    pub throttled_percent: Option<f32>,
+    /// Processes of the container killed for lack of memory since it started.
+    pub oom_kills: Option<u64>,
+}
+
+/// One node at one tick.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeSample {
+    /// Logical processors.
+    pub cores: u16,
+    /// CPU time used since the last tick, in percent of all cores: 0 to 100.
+    pub cpu_percent: Option<f32>,
+    /// Memory in all, in MiB.
+    pub memory_total_mb: Option<f32>,
+    /// Memory that is not available to a new process, in percent of all.
+    pub memory_percent: Option<f32>,
+    /// Traffic of the node's interface.
+    pub network: Option<Network>,
+}
