@@ -3,19 +3,16 @@
 //! One struct is both the command line and the file, so a key cannot exist in one and not in the other. A wrong value
 //! is refused with its key, what was found and what is allowed.
 
-use std::convert::Infallible;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Deserializer, de};
+use swarmguard_daemon::config::{self, ConfigError, Span, secret, secret_in_file};
 use swarmguard_http::Url;
 use swarmguard_influx::{Endpoint, Precision, Secret};
 use swarmguard_wire::Name;
-
-use crate::discovery;
 
 /// Keys as the user gives them. The doc comments are the help texts.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -59,38 +56,6 @@ pub struct Settings {
     pub log: Option<String>,
 }
 
-/// A wrong configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("config is {path}: cannot be read")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not YAML with these keys.
-    #[error("config is {path}: {reason}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, where, and what is allowed.
-        reason: String,
-    },
-    /// A value is not allowed.
-    #[error("{key} is {found}: expected {allowed}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What was found.
-        found: String,
-        /// What is allowed, in words.
-        allowed: String,
-    },
-}
-
 /// What the agent runs with.
 #[derive(Debug)]
 pub struct Config {
@@ -117,23 +82,6 @@ pub struct Config {
 }
 
 impl Settings {
-    /// Reads a YAML file.
-    ///
-    /// # Errors
-    /// When it cannot be read, or names a key or value that is not allowed.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason })
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
-    }
-
     /// Takes from `below` what is not given here.
     pub fn or(self, below: Self) -> Self {
         Self {
@@ -164,23 +112,17 @@ impl Settings {
             Some(interval) if interval < Duration::from_secs(1) => Precision::Milliseconds,
             Some(_) | None => Precision::Seconds,
         };
-        let docker_host = self.docker_host.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
-        discovery::check_address(&docker_host).map_err(|_| ConfigError::Value {
-            key: "docker-host",
-            found: docker_host.clone(),
-            allowed: "unix:///path, tcp://host:port or http://host:port".to_owned(),
-        })?;
         Ok(Config {
             node: self.node.as_deref().map(node_name).transpose()?,
             interval,
             collectors: self.collector.iter().map(|text| collector(text)).collect::<Result<_, _>>()?,
-            influx: self.influx_url.map(|url| influx(&url, self.influx_token, precision)).transpose()?,
+            influx: self.influx_url.map(|url| config::influx(&url, self.influx_token, precision)).transpose()?,
             flush_interval,
             interface: self.iface,
             link_mbps: self.link_mbps.map(link_mbps).transpose()?,
-            docker_host,
+            docker_host: config::docker_host(self.docker_host)?,
             host_root: self.host_root.unwrap_or_else(|| "/".into()),
-            log: self.log.as_deref().map_or(Ok(tracing::Level::INFO), log_level)?,
+            log: self.log.as_deref().map_or(Ok(tracing::Level::INFO), config::log_level)?,
         })
     }
 }
@@ -193,7 +135,7 @@ fn in_range(
 ) -> Result<Option<Duration>, ConfigError> {
     match span {
         Some(Span(found)) if found < min || found > max => {
-            Err(ConfigError::Value { key, found: format!("{found:?}"), allowed: format!("{min:?} to {max:?}") })
+            Err(ConfigError::value(key, format!("{found:?}"), format!("{min:?} to {max:?}")))
         }
         Some(Span(found)) => Ok(Some(found)),
         None => Ok(None),
@@ -203,101 +145,23 @@ fn in_range(
 fn node_name(text: &str) -> Result<Name, ConfigError> {
     let name = Name::new(text);
     if text.is_empty() || name.as_str() != text {
-        let allowed = "1 to 63 bytes".to_owned();
-        return Err(ConfigError::Value { key: "node", found: format!("{text:?}"), allowed });
+        return Err(ConfigError::value("node", format!("{text:?}"), "1 to 63 bytes"));
     }
     Ok(name)
 }
 
 fn collector(text: &str) -> Result<Url, ConfigError> {
-    text.parse().map_err(|error| ConfigError::Value {
-        key: "collector",
-        found: format!("{text:?}"),
-        allowed: format!("http://host:port ({error})"),
-    })
-}
-
-fn influx(url: &str, token: Option<Secret>, precision: Precision) -> Result<Endpoint, ConfigError> {
-    Endpoint::parse(url, token, precision).map_err(|error| ConfigError::Value {
-        key: "influx-url",
-        found: format!("{url:?}"),
-        allowed: format!(
-            "http://host:8086/write?db=NAME or http://host:8086/api/v2/write?org=ORG&bucket=BUCKET ({error})"
-        ),
-    })
+    let error = |error: swarmguard_http::UrlError| {
+        ConfigError::value("collector", format!("{text:?}"), format!("http://host:port ({error})"))
+    };
+    text.parse().map_err(error)
 }
 
 fn link_mbps(found: f64) -> Result<f64, ConfigError> {
     if found.is_finite() && found > 0.0 {
         return Ok(found);
     }
-    let allowed = "a number of Mbit/s above 0".to_owned();
-    Err(ConfigError::Value { key: "link-mbps", found: found.to_string(), allowed })
-}
-
-fn log_level(text: &str) -> Result<tracing::Level, ConfigError> {
-    text.parse().map_err(|_| ConfigError::Value {
-        key: "log",
-        found: format!("{text:?}"),
-        allowed: "error, warn, info, debug or trace".to_owned(),
-    })
-}
-
-/// A length of time as people write it: `1s`, `500ms`, `2m`, or a number of seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let seconds = match unit.trim() {
-            "ms" => 0.001,
-            "" | "s" => 1.0,
-            "m" => 60.0,
-            _ => f64::NAN,
-        };
-        let number: f64 = number.parse().unwrap_or(f64::NAN);
-        Duration::try_from_secs_f64(number * seconds).map(Span).map_err(|_| {
-            format!("{text:?} is not a length of time: expected a number with ms, s or m, such as 500ms or 1s")
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Span;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a length of time such as 500ms or 1s")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Span, E> {
-                Ok(Span(Duration::from_secs(seconds)))
-            }
-
-            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Span, E> {
-                Duration::try_from_secs_f64(seconds).map(Span).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
-}
-
-fn secret_in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(|text| Secret::new(&text)))
+    Err(ConfigError::value("link-mbps", found, "a number of Mbit/s above 0"))
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -329,7 +193,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Settings {
-        Settings::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+        config::parse_yaml(text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
@@ -364,7 +228,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_with_what_is_allowed() {
         let check = |text: &str, parts: &[&str]| {
-            let error = match Settings::parse(text) {
+            let error = match config::parse_yaml::<Settings>(text) {
                 Err(error) => error,
                 Ok(settings) => settings.resolve().unwrap_err().to_string(),
             };

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use swarmguard_daemon::presence::Presence;
 use swarmguard_http::{Connection, Request, Url};
 use swarmguard_wire::time::Exchange;
 use swarmguard_wire::{Alert, Policy, Reply, Report, Timestamp, codec};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::ClockFilter;
-use crate::presence::Presence;
 
 /// Alerts that wait for one collector.
 pub const ALERTS_WAITING_MAX: usize = 64;

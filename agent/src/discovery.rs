@@ -11,10 +11,9 @@ use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, EventMessage};
 use bollard::query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptions};
 use futures_util::StreamExt;
+use swarmguard_daemon::presence::Presence;
 use swarmguard_wire::{ContainerId, Name, NodeId, NodeRef, ServiceRef, TaskId};
 use tokio::sync::mpsc;
-
-use crate::presence::Presence;
 
 /// Changes waiting for the sampler; a burst beyond it waits in Docker's stream.
 pub const CHANGES_MAX: usize = 256;
@@ -59,12 +58,6 @@ pub enum Change {
 /// Docker could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
-    /// The address is of no kind that is known.
-    #[error("docker-host is {found:?}: expected unix:///path, tcp://host:port or http://host:port")]
-    Address {
-        /// What was given.
-        found: String,
-    },
     /// Docker does not answer.
     #[error("cannot reach Docker at {host}")]
     Unreachable {
@@ -80,16 +73,6 @@ pub enum DiscoveryError {
         /// The address.
         host: String,
     },
-}
-
-/// Checks the form of a Docker address without connecting.
-///
-/// # Errors
-/// [`DiscoveryError::Address`].
-pub fn check_address(host: &str) -> Result<(), DiscoveryError> {
-    let known = ["unix://", "tcp://", "http://"];
-    let well_formed = known.iter().any(|scheme| host.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
-    if well_formed { Ok(()) } else { Err(DiscoveryError::Address { found: host.to_owned() }) }
 }
 
 /// One look: who this node is and what runs on it.
@@ -145,7 +128,6 @@ async fn session(
 }
 
 async fn connect(host: &str) -> Result<Docker, DiscoveryError> {
-    check_address(host)?;
     let unreachable = |source| DiscoveryError::Unreachable { host: host.to_owned(), source };
     let docker = if host.starts_with("unix://") {
         Docker::connect_with_unix(host, DOCKER_TIMEOUT_S, bollard::API_DEFAULT_VERSION)
@@ -215,16 +197,6 @@ async fn change(docker: &Docker, event: EventMessage) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_docker_address_names_its_transport() {
-        for good in ["unix:///var/run/docker.sock", "tcp://10.0.0.1:2375", "http://[::1]:2375"] {
-            assert!(check_address(good).is_ok(), "{good}");
-        }
-        for wrong in ["", "/var/run/docker.sock", "unix://", "ssh://host", "docker.sock"] {
-            assert!(check_address(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_container_without_a_process_is_none() {

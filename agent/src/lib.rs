@@ -11,7 +11,7 @@
 //! - [`points`]: the tick as points for the database
 //! - [`show`]: the tick as text, for `swarmguard-agent sample`
 //!
-//! One thread. Docker, the collectors and the database may each be away at any time: [`presence`] says so once, and
+//! One thread. Docker, the collectors and the database may each be away at any time: `presence` says so once, and
 //! sampling goes on.
 
 pub mod config;
@@ -33,8 +33,6 @@ pub mod delivery;
 
 pub mod points;
 pub mod show;
-
-pub mod presence;
 
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
@@ -232,20 +230,4 @@ fn node_facts(config: &Config, host: &Host, namespace: &str) -> node::Facts {
 fn fallback_name(config: &Config) -> Name {
     let host_name = || Name::new(&sysinfo::System::host_name().unwrap_or_default());
     config.node.clone().unwrap_or_else(host_name)
-}
-
-/// Resolves at SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the signals cannot be caught.
-pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

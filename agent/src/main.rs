@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use swarmguard_agent::config::{Config, ConfigError, Settings};
-use swarmguard_agent::{presence, show};
+use swarmguard_agent::config::Settings;
+use swarmguard_agent::show;
+use swarmguard_daemon::config::{ConfigError, read_yaml};
+use swarmguard_daemon::{log, presence, stop};
 
 /// Watches the containers of this node for SwarmGuard.
 #[derive(Debug, Parser)]
@@ -44,23 +46,19 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> anyhow::Result<()> {
-    let file = cli.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let file = cli.config.as_deref().map(read_yaml::<Settings>).transpose()?.unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match cli.command {
         Some(Command::Sample { format, settings }) => {
             let config = settings.or(cli.settings).or(file).resolve()?;
-            log_to_stderr(&config);
+            log::to_stderr(config.log);
             let text = runtime.block_on(show::sample(&config, format));
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         None => {
             let config = cli.settings.or(file).resolve()?;
-            log_to_stderr(&config);
-            runtime.block_on(async { swarmguard_agent::run(config, swarmguard_agent::stop_signal()?).await })
+            log::to_stderr(config.log);
+            runtime.block_on(async { swarmguard_agent::run(config, stop::signal_to_stop()?).await })
         }
     }
-}
-
-fn log_to_stderr(config: &Config) {
-    tracing_subscriber::fmt().with_max_level(config.log).with_writer(std::io::stderr).with_target(false).init();
 }

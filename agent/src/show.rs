@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
+use swarmguard_daemon::presence;
 use swarmguard_influx::{Lines, Precision};
 use swarmguard_wire::{Name, NodeRef, Timestamp};
 
 use crate::config::Config;
 use crate::discovery::{self, Change};
-use crate::presence;
 use crate::sample::{Sampler, Tick};
 use crate::{node_facts, points};
 

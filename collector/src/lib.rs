@@ -1,1 +1,92 @@
-//! To be written.
+//! The collector: knows the fleet, decides, and acts on the Swarm.
+//!
+//! In the order an alert travels:
+//!
+//! - [`config`]: what a person wants
+//! - [`server`]: alerts and reports come in and are recorded as facts; what is known is shown
+//! - [`fleet`]: the facts; [`state`]: what handlers and the loop share
+//! - [`control_loop`]: the one place that decides, with the `planner` crate
+//! - [`executor`]: carries out one action; [`swarm`]: the manager's API, and what is written there
+//! - [`journal`]: what was decided and done; [`events`]: the same for the database and for machines
+//! - [`counters`]: what came in; [`clock`]: the one place where time is read
+
+pub mod config;
+
+pub mod server;
+
+pub mod fleet;
+pub mod state;
+
+pub mod control_loop;
+
+pub mod executor;
+pub mod swarm;
+
+pub mod events;
+pub mod journal;
+
+pub mod clock;
+pub mod counters;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use config::Config;
+use control_loop::ControlLoop;
+use state::Shared;
+
+/// How long the last points may take to be written when the collector stops.
+const FLUSH_AT_STOP_MAX: Duration = Duration::from_secs(3);
+
+/// Runs until `shutdown` resolves.
+///
+/// # Errors
+/// When the address cannot be listened on. Docker, agents and the database may come and go.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listening on {}: is another collector running here?", config.listen))?;
+    let (stop_writer, writer_stopped) = tokio::sync::oneshot::channel::<()>();
+    let (sink, writer) = match config.influx.clone() {
+        Some(endpoint) => {
+            let options = swarmguard_influx::Options {
+                flush_interval: Duration::from_secs(1),
+                ..swarmguard_influx::Options::new("collector")
+            };
+            let (sink, writer) = swarmguard_influx::channel(endpoint, &options);
+            let stopped = async {
+                // Resolves when the sender is dropped, which is how the collector says that it stops.
+                let _ = writer_stopped.await;
+            };
+            (Some(sink), Some(tokio::spawn(writer.run(stopped))))
+        }
+        None => (None, None),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %listener.local_addr().context("asking for the address listened on")?,
+        docker = %config.docker_host,
+        database = config.influx.is_some(),
+        "collector started"
+    );
+    let shared = Arc::new(Shared::new(config));
+    let serving = tokio::spawn(server::serve(listener, shared.clone()));
+    let deciding = tokio::spawn(ControlLoop::new(shared, sink).run());
+    shutdown.await;
+    serving.abort();
+    deciding.abort();
+    // Waits until the loop, and with it the sink, is gone.
+    let _ = deciding.await;
+    drop(stop_writer);
+    if let Some(writer) = writer
+        && tokio::time::timeout(FLUSH_AT_STOP_MAX, writer).await.is_err()
+    {
+        tracing::warn!("stopped before the last points were written");
+    }
+    tracing::info!("collector stopped");
+    Ok(())
+}

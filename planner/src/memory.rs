@@ -47,6 +47,13 @@ impl Memory {
         }
     }
 
+    /// An action was refused before anything was changed: no cooldown starts.
+    pub fn refused(&mut self, service: &ServiceId, now: Timestamp) {
+        let memory = self.services.entry(service.clone()).or_default();
+        memory.in_flight = None;
+        memory.touched_at = now;
+    }
+
     /// The action that is being executed on a service.
     pub fn in_flight(&self, service: &ServiceId) -> Option<ActionKind> {
         self.services.get(service).and_then(|memory| memory.in_flight)

@@ -270,6 +270,24 @@ pub struct Decision {
     pub outcome: Outcome,
 }
 
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, action) = match &self.outcome {
+            Outcome::Withhold { withheld } => return write!(f, "nothing is done: {withheld}"),
+            Outcome::Act { action } => ("", action),
+            Outcome::Observe { action } => ("observed only, without swarmguard.enable=true: would ", action),
+        };
+        let trigger = action.trigger();
+        let shown = |value: Option<f32>| value.map_or("unknown".to_owned(), |value| format!("{value:.0} %"));
+        match action {
+            Action::Migrate(migrate) => write!(f, "{verb}move it off {}", migrate.source_name)?,
+            Action::ScaleUp(scale_up) => write!(f, "{verb}go from {} to {} replicas", scale_up.from, scale_up.to)?,
+        }
+        let (cpu, memory) = (shown(trigger.cpu_percent), shown(trigger.memory_percent));
+        write!(f, ": CPU is at {cpu}, memory at {memory}, network at {}", shown(trigger.network_percent))
+    }
+}
+
 /// Decides for every service one of whose containers is over a threshold, in the order of their identifiers.
 pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
     let Some(swarm) = &facts.swarm else { return Vec::new() };

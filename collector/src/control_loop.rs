@@ -1,0 +1,372 @@
+//! The one loop that decides: facts in, plan, check, hand to the executor.
+//!
+//! It wakes at each alert, each look at the Swarm and each action's end. Deciding is a function call without an await,
+//! so that no fact changes under it. Actions run as tasks of their own and report back; one service has one at a time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use swarmguard_daemon::presence::Presence;
+use swarmguard_influx::Sink;
+use swarmguard_planner::facts::{Mode, Swarm};
+use swarmguard_planner::plan::ActionKind;
+use swarmguard_planner::{Action, Memory, Outcome, checks, plan};
+use swarmguard_wire::{NodeId, ServiceId, Timestamp};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use crate::clock::now;
+use crate::events;
+use crate::executor::{self, Ended};
+use crate::journal::{ActionRecord, State, TimeLine};
+use crate::state::Shared;
+use crate::swarm::{DockerSwarm, Mark, SwarmError, mark};
+
+/// How often the whole Swarm is read.
+const SWARM_READ_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Actions under way and looks at the Swarm that wait to be told of; each service has at most one action.
+const NEWS_MAX: usize = 1_024;
+
+/// What comes back from the tasks the loop started.
+#[derive(Debug)]
+enum News {
+    /// The Swarm was read, or not.
+    Read(Result<Box<(DockerSwarm, Swarm)>, SwarmError>),
+    /// An action ended.
+    Ended { service: ServiceId, kind: ActionKind, record: Box<ActionRecord>, ended: Box<Ended> },
+    /// There was nothing to take over after all.
+    NothingToTakeOver { service: ServiceId },
+}
+
+/// The loop and what it alone knows.
+pub struct ControlLoop {
+    shared: Arc<Shared>,
+    memory: Memory,
+    sink: Option<Sink>,
+    docker: Option<DockerSwarm>,
+    presence: Presence,
+    taking_over: BTreeSet<ServiceId>,
+    /// Looks at the Swarm that began before this show actions that have ended since.
+    trusted_from: Timestamp,
+    started_at: Timestamp,
+    actions: u64,
+    news: mpsc::Sender<News>,
+    inbox: mpsc::Receiver<News>,
+}
+
+impl ControlLoop {
+    /// A loop that has seen nothing yet.
+    pub fn new(shared: Arc<Shared>, sink: Option<Sink>) -> Self {
+        let (news, inbox) = mpsc::channel(NEWS_MAX);
+        Self {
+            shared,
+            memory: Memory::default(),
+            sink,
+            docker: None,
+            presence: Presence::new("docker"),
+            taking_over: BTreeSet::new(),
+            trusted_from: Timestamp::default(),
+            started_at: now(),
+            actions: 0,
+            news,
+            inbox,
+        }
+    }
+
+    /// Decides until the task is dropped. Actions under way are then left to their marks.
+    pub async fn run(mut self) {
+        let mut read = tokio::time::interval(SWARM_READ_INTERVAL);
+        read.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reading = false;
+        let shared = self.shared.clone();
+        loop {
+            tokio::select! {
+                () = shared.facts_came() => self.decide(),
+                _ = read.tick(), if !reading => {
+                    reading = true;
+                    self.read_swarm();
+                }
+                Some(news) = self.inbox.recv() => match news {
+                    News::Read(result) => {
+                        reading = false;
+                        self.saw_swarm(result);
+                    }
+                    News::Ended { service, kind, record, ended } => {
+                        self.action_ended(&service, kind, *record, &ended);
+                        // What the action left is looked at anew, not at the next tick.
+                        read.reset_immediately();
+                    }
+                    News::NothingToTakeOver { service } => drop(self.taking_over.remove(&service)),
+                }
+            }
+        }
+    }
+
+    fn read_swarm(&self) {
+        let (docker, news) = (self.docker.clone(), self.news.clone());
+        let host = self.shared.config.docker_host.clone();
+        tokio::spawn(async move {
+            let connected = match docker {
+                Some(docker) => Ok(docker),
+                None => DockerSwarm::connect(&host).await,
+            };
+            let result = match connected {
+                Ok(docker) => docker.read(now()).await.map(|swarm| Box::new((docker, swarm))),
+                Err(error) => Err(error),
+            };
+            // The loop is gone only when the collector ends.
+            let _ = news.send(News::Read(result)).await;
+        });
+    }
+
+    fn saw_swarm(&mut self, result: Result<Box<(DockerSwarm, Swarm)>, SwarmError>) {
+        let (docker, swarm) = match result {
+            Ok(read) => *read,
+            Err(error) => {
+                self.presence.lost(&error);
+                self.shared.state().counters.swarm_failures += 1;
+                return;
+            }
+        };
+        self.presence.back();
+        self.docker = Some(docker);
+        if swarm.seen_at < self.trusted_from {
+            return;
+        }
+        let marked: Vec<ServiceId> = swarm
+            .services
+            .iter()
+            .filter(|(id, service)| service.action_marked && self.memory.in_flight(id).is_none())
+            .map(|(id, _)| id.clone())
+            .collect();
+        {
+            let mut state = self.shared.state();
+            state.journal.retain_services(|id| swarm.services.contains_key(id));
+            state.fleet.record_swarm(swarm, now());
+        }
+        marked.into_iter().for_each(|service| self.take_over(service));
+        self.decide();
+    }
+
+    /// Plans, checks and hands over, without waiting for anything.
+    fn decide(&mut self) {
+        let at = now();
+        let shared = self.shared.clone();
+        let mut state = shared.state();
+        let policy = &shared.config.policy;
+        let decisions = plan(state.fleet.facts(), policy, &self.memory, at);
+        for decision in decisions {
+            let changed = state.journal.record_decision(&decision, at);
+            state.counters.decisions += 1;
+            if changed {
+                tracing::info!(service = %decision.service_name, "{decision}");
+            }
+            let Outcome::Act { action } = decision.outcome else { continue };
+            if let Err(violation) = checks::vet(&action, state.fleet.facts(), policy, &self.memory, at) {
+                state.counters.violations += 1;
+                tracing::error!(service = %decision.service_name, %violation, "a planned action breaks a promise: not done");
+                continue;
+            }
+            let took = at.since(action.trigger().received_at);
+            state.counters.decision_us_max =
+                state.counters.decision_us_max.max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            if took > shared.config.expected.decision {
+                tracing::warn!(took = ?took, "the decision took longer than performance.max_decision_time_ms");
+            }
+            if let Some(record) = self.act(action, state.fleet.facts().swarm.as_ref(), at) {
+                state.counters.actions += 1;
+                state.journal.record_action(record);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, swarm: Option<&Swarm>, decided_at: Timestamp) -> Option<ActionRecord> {
+        let docker = self.docker.clone()?;
+        self.actions += 1;
+        let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
+        let record = planned_record(id.clone(), &action, swarm?, decided_at);
+        let (service, kind) = (action.trigger().service.clone(), action.kind());
+        self.memory.started(&service, kind, decided_at);
+        let mark = Mark::new(id, &action, record.replicas_before, decided_at);
+        let (news, deadline) = (self.news.clone(), self.shared.config.policy.action_deadline);
+        let running = record.clone();
+        tokio::spawn(async move {
+            let ended = executor::execute(&docker, &action, mark, deadline).await;
+            let record = Box::new(record);
+            let _ = news.send(News::Ended { service, kind, record, ended: Box::new(ended) }).await;
+        });
+        Some(running)
+    }
+
+    /// Finishes or takes back what a collector before this one began.
+    fn take_over(&mut self, service: ServiceId) {
+        let Some(docker) = self.docker.clone() else { return };
+        if !self.taking_over.insert(service.clone()) {
+            return;
+        }
+        let (news, deadline) = (self.news.clone(), self.shared.config.policy.action_deadline);
+        let service_name = self.service_name(&service);
+        tracing::info!(service = %service_name, "taking over an action that was begun before");
+        tokio::spawn(async move {
+            let message = match executor::take_over(&docker, &service, deadline).await {
+                Some((mark, ended)) => {
+                    let record = Box::new(taken_over_record(&service, service_name, &mark));
+                    News::Ended { service, kind: mark.kind(), record, ended: Box::new(ended) }
+                }
+                None => News::NothingToTakeOver { service },
+            };
+            let _ = news.send(message).await;
+        });
+    }
+
+    fn action_ended(&mut self, service: &ServiceId, kind: ActionKind, mut record: ActionRecord, ended: &Ended) {
+        let at = now();
+        self.taking_over.remove(service);
+        self.trusted_from = at;
+        match ended.state {
+            State::Refused => self.memory.refused(service, at),
+            State::Running | State::Completed | State::Reverted | State::Superseded | State::Unfinished => {
+                self.memory.ended(service, kind, at)
+            }
+        }
+        complete(&mut record, ended, |node| self.node_name(node));
+        self.judge(&record);
+        events::print(&record);
+        if let Some(sink) = &mut self.sink {
+            let unix_ns = i64::try_from(at.as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000);
+            events::write(sink, &record, unix_ns);
+            sink.flush();
+        }
+        self.shared.state().journal.record_action(record);
+    }
+
+    /// Tells a person what came of it, and what was not as expected.
+    fn judge(&self, record: &ActionRecord) {
+        let expected = self.shared.config.expected;
+        let took = record.times_ms[5];
+        let (service, kind, outcome) = (&record.service_name, &record.kind, record.state.as_str());
+        let (from, to) = (&record.from_node, &record.to_node);
+        let replicas = format!("{} to {}", record.replicas_before, record.replicas_after);
+        match record.state {
+            State::Completed => {
+                tracing::info!(%service, %kind, from, to, %replicas, breach_to_running_ms = took, "action completed")
+            }
+            State::Running | State::Reverted | State::Refused | State::Superseded | State::Unfinished => {
+                tracing::warn!(%service, %kind, %outcome, detail = record.detail, "action not completed");
+            }
+        }
+        if took.is_some_and(|took| took > expected.recovery.as_secs_f64() * 1e3) {
+            tracing::warn!(%service, took_ms = took, "the recovery took longer than performance.target_mttr_seconds");
+        }
+        if record.downtime_ms > expected.downtime.as_secs_f64() * 1e3 {
+            tracing::warn!(%service, downtime_ms = record.downtime_ms, "no task ran for longer than performance.max_downtime_seconds");
+        }
+        if !record.has_healthcheck {
+            tracing::warn!(%service, "the image has no HEALTHCHECK: a task counts as running before it serves");
+        }
+    }
+
+    fn node_name(&self, id: &NodeId) -> String {
+        let state = self.shared.state();
+        let node = state.fleet.facts().swarm.as_ref().and_then(|swarm| swarm.nodes.get(id));
+        node.map_or_else(|| id.to_string(), |node| node.hostname.to_string())
+    }
+
+    fn service_name(&self, id: &ServiceId) -> String {
+        let state = self.shared.state();
+        let service = state.fleet.facts().swarm.as_ref().and_then(|swarm| swarm.services.get(id));
+        service.map_or_else(|| id.to_string(), |service| service.name.to_string())
+    }
+}
+
+fn planned_record(id: String, action: &Action, swarm: &Swarm, decided_at: Timestamp) -> ActionRecord {
+    let trigger = action.trigger();
+    let name = |node: &NodeId| swarm.nodes.get(node).map_or_else(|| node.to_string(), |node| node.hostname.to_string());
+    let replicas = match swarm.services.get(&trigger.service).map(|service| service.mode) {
+        Some(Mode::Replicated { replicas }) => replicas,
+        Some(Mode::Global | Mode::Job) | None => 0,
+    };
+    let (from_node, to_node, replicas_before, replicas_after) = match action {
+        Action::Migrate(migrate) => {
+            let targets: Vec<String> = migrate.target.nodes().iter().map(name).collect();
+            (Some(name(&migrate.source)), Some(targets.join(" or ")), replicas, replicas)
+        }
+        Action::ScaleUp(scale_up) => (None, None, scale_up.from, scale_up.to),
+    };
+    ActionRecord {
+        id,
+        kind: action.kind().as_str().to_owned(),
+        service: trigger.service.to_string(),
+        service_name: trigger.service_name.to_string(),
+        state: State::Running,
+        detail: None,
+        container: Some(trigger.container.to_string()),
+        cpu_percent: trigger.cpu_percent,
+        memory_percent: trigger.memory_percent,
+        network_percent: trigger.network_percent,
+        from_node,
+        to_node,
+        replicas_before,
+        replicas_after,
+        has_healthcheck: trigger.has_healthcheck,
+        running_min: None,
+        downtime_ms: 0.0,
+        times: TimeLine {
+            t0: Some(trigger.breach_at),
+            t1: Some(trigger.sent_at),
+            t2: Some(trigger.received_at),
+            t3: Some(decided_at),
+            ..TimeLine::default()
+        },
+        times_ms: [None; 7],
+    }
+}
+
+fn taken_over_record(service: &ServiceId, service_name: String, mark: &Mark) -> ActionRecord {
+    let (from_node, replicas_after) = match &mark.change {
+        mark::Change::Migrate { source, .. } => (Some(source.to_string()), mark.replicas),
+        mark::Change::ScaleUp { to } => (None, *to),
+    };
+    ActionRecord {
+        id: mark.id.clone(),
+        kind: mark.kind().as_str().to_owned(),
+        service: service.to_string(),
+        service_name,
+        state: State::Running,
+        detail: Some("taken over from a collector before".to_owned()),
+        container: None,
+        cpu_percent: None,
+        memory_percent: None,
+        network_percent: None,
+        from_node,
+        to_node: None,
+        replicas_before: mark.replicas,
+        replicas_after,
+        has_healthcheck: true,
+        running_min: None,
+        downtime_ms: 0.0,
+        times: TimeLine::default(),
+        times_ms: [None; 7],
+    }
+}
+
+fn complete(record: &mut ActionRecord, ended: &Ended, node_name: impl Fn(&NodeId) -> String) {
+    record.state = ended.state.clone();
+    if ended.detail.is_some() {
+        record.detail.clone_from(&ended.detail);
+    }
+    if let Some(node) = &ended.reached {
+        record.to_node = Some(node_name(node));
+    }
+    if ended.state != State::Completed {
+        record.replicas_after = record.replicas_before;
+    }
+    record.running_min = ended.running_min;
+    record.downtime_ms = ended.downtime.as_secs_f64() * 1e3;
+    record.times.t4 = ended.called_at;
+    record.times.t5 = ended.running_at;
+    record.times.t6 = ended.gone_at;
+    record.times_ms = record.times.millis();
+}

@@ -1,0 +1,105 @@
+//! What is known, as JSON and as Prometheus metrics.
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use swarmguard_planner::facts::{Mode, Service, Swarm};
+use swarmguard_wire::{NodeId, ServiceId};
+
+use super::{Answer, json, typed};
+use crate::clock::now;
+use crate::state::{Shared, State};
+
+/// 200 while the Swarm's state is fresh, 503 else: without it nothing is done.
+pub(super) fn health(shared: &Shared) -> Answer {
+    let state = shared.state();
+    let seen = state.fleet.facts().swarm.as_ref().map(|swarm| now().since(swarm.seen_at));
+    let fresh = seen.is_some_and(|age| age <= shared.config.policy.metric_window);
+    let status = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let value = json!({
+        "status": if fresh { "ok" } else { "the Swarm's state is unknown or stale: nothing is done" },
+        "swarm_age_seconds": seen.map(|age| age.as_secs_f64()),
+        "nodes_reporting": state.fleet.facts().reports.len(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    json(status, &value)
+}
+
+pub(super) fn metrics(shared: &Shared) -> Answer {
+    let text = shared.state().counters.prometheus();
+    typed(StatusCode::OK, "text/plain; version=0.0.4", text.into())
+}
+
+pub(super) fn nodes(shared: &Shared) -> Answer {
+    let state = shared.state();
+    let facts = state.fleet.facts();
+    let empty = Swarm::default();
+    let swarm = facts.swarm.as_ref().unwrap_or(&empty);
+    let node = |(id, node): (&NodeId, &swarmguard_planner::facts::Node)| {
+        let report = facts.reports.get(id).map(|report| {
+            json!({
+                "age_seconds": now().since(report.received_at).as_secs_f64(),
+                "cpu_percent": report.cpu_percent,
+                "memory_percent": report.memory_percent,
+                "network_percent": report.network_percent,
+                "containers": report.containers,
+            })
+        });
+        json!({
+            "id": id,
+            "hostname": node.hostname,
+            "ready": node.ready,
+            "active": node.active,
+            "manager": node.manager,
+            "platform": node.platform,
+            "agent": report,
+        })
+    };
+    json(StatusCode::OK, &Value::Array(swarm.nodes.iter().map(node).collect()))
+}
+
+pub(super) fn services(shared: &Shared) -> Answer {
+    let state = shared.state();
+    let empty = Swarm::default();
+    let swarm = state.fleet.facts().swarm.as_ref().unwrap_or(&empty);
+    let services = swarm.services.iter().map(|(id, found)| service(&state, swarm, id, found));
+    json(StatusCode::OK, &Value::Array(services.collect()))
+}
+
+fn service(state: &State, swarm: &Swarm, id: &ServiceId, service: &Service) -> Value {
+    let task = |(task_id, task): (&swarmguard_wire::TaskId, &swarmguard_planner::facts::Task)| {
+        let node = task.node.as_ref().and_then(|node| swarm.nodes.get(node)).map(|node| &node.hostname);
+        let window = task.container.as_ref().and_then(|container| state.fleet.facts().containers.get(container));
+        let newest = window.and_then(|window| window.newest()).map(|sample| {
+            json!({
+                "age_seconds": now().since(sample.sampled_at).as_secs_f64(),
+                "cpu_percent": sample.cpu_percent,
+                "memory_percent": sample.memory_percent,
+                "network_percent": sample.network_percent,
+            })
+        });
+        json!({ "id": task_id, "node": node, "state": task.state, "container": task.container, "newest": newest })
+    };
+    let replicas = match service.mode {
+        Mode::Replicated { replicas } => Some(replicas),
+        Mode::Global | Mode::Job => None,
+    };
+    json!({
+        "id": id,
+        "name": service.name,
+        "mode": if service.enabled { "act" } else { "observe" },
+        "version": service.version,
+        "replicas": replicas,
+        "running": service.running(),
+        "has_healthcheck": service.has_healthcheck,
+        "update": service.update,
+        "action_under_way": service.action_marked,
+        "tasks": service.alive().map(task).collect::<Vec<_>>(),
+        "last_decision": state.journal.decision(id),
+        "last_decision_text": state.journal.decision(id).map(|record| record.decision.to_string()),
+    })
+}
+
+pub(super) fn actions(shared: &Shared) -> Answer {
+    let state = shared.state();
+    json(StatusCode::OK, &json!(state.journal.actions().collect::<Vec<_>>()))
+}

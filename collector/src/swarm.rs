@@ -1,0 +1,41 @@
+//! The Swarm: its state as facts, and the few changes that are ever made to a service.
+//!
+//! - [`mark`]: the note in a service's labels that says which action is under way and how to undo it
+//! - [`migrate`], [`scale`]: when each kind of action is done, as pure functions over tasks
+//! - [`docker`]: the manager's API; the only module that knows bollard
+
+pub mod mark;
+
+pub mod migrate;
+pub mod scale;
+
+pub mod docker;
+
+use std::time::Duration;
+
+use swarmguard_planner::facts::Task;
+
+pub use docker::{DockerSwarm, SwarmError};
+pub use mark::Mark;
+
+/// How often tasks are asked for while an action runs: T5 and T6 are known to within it.
+pub const WATCH_PAUSE: Duration = Duration::from_millis(50);
+
+/// How far an action has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What was asked for runs, and is healthy where there is a health check.
+    pub replacement_running: bool,
+    /// Nothing is left of what was to go.
+    pub old_gone: bool,
+    /// Tasks that run and are meant to.
+    pub running: u64,
+}
+
+/// How far the action of `mark` has come.
+pub fn progress<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -> Progress {
+    match &mark.change {
+        mark::Change::Migrate { source, .. } => migrate::progress(source, mark.replicas, tasks),
+        mark::Change::ScaleUp { to, .. } => scale::progress(*to, tasks),
+    }
+}

@@ -1,0 +1,171 @@
+//! Docker's models into facts. What is missing or not understood makes the fact more cautious, never less.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bollard::models::{
+    EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, Mount, MountType, Node,
+    NodeSpecAvailabilityEnum, NodeSpecRoleEnum, NodeState, ResourceObject, Service, ServiceSpec,
+    ServiceUpdateStatusStateEnum, Task, TaskState,
+};
+use swarmguard_planner::facts;
+use swarmguard_planner::placement::{Constraint, architecture};
+use swarmguard_wire::{Name, NodeId, ServiceId, TaskId, Timestamp};
+
+use crate::swarm::mark::ENABLE_LABEL;
+
+pub(super) fn swarm(now: Timestamp, services: Vec<Service>, tasks: Vec<Task>, nodes: Vec<Node>) -> facts::Swarm {
+    let mut services: BTreeMap<ServiceId, facts::Service> = services.into_iter().filter_map(service).collect();
+    for (service, id, task) in tasks.into_iter().filter_map(task) {
+        if let Some(service) = services.get_mut(&service) {
+            service.tasks.insert(id, task);
+        }
+    }
+    facts::Swarm { seen_at: now, services, nodes: nodes.into_iter().filter_map(node).collect() }
+}
+
+fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
+    let id = found.id?.parse().ok()?;
+    let version = found.version?.index?;
+    let spec = found.spec?;
+    let state = found.update_status.and_then(|status| status.state);
+    let labels = spec.labels.clone().unwrap_or_default();
+    let template = spec.task_template.clone().unwrap_or_default();
+    let container = template.container_spec.unwrap_or_default();
+    let placement = template.placement.unwrap_or_default();
+    let health = container.health_check.and_then(|health| health.test);
+    let service = facts::Service {
+        name: Name::new(spec.name.as_deref().unwrap_or_default()),
+        version,
+        mode: mode(&spec),
+        enabled: labels.get(ENABLE_LABEL).is_some_and(|value| value == "true"),
+        update: update_state(state),
+        action_marked: super::is_marked(spec.labels.as_ref()),
+        constraints: placement.constraints.unwrap_or_default().iter().map(|text| Constraint::parse(text)).collect(),
+        platforms: placement.platforms.unwrap_or_default().into_iter().map(platform).collect(),
+        reserved: resources(template.resources.and_then(|resources| resources.reservations)),
+        host_ports: host_ports(&spec),
+        local_mount: container.mounts.unwrap_or_default().iter().find_map(local_mount),
+        replicas_per_node_max: placement.max_replicas.and_then(|max| u64::try_from(max).ok()).filter(|max| *max > 0),
+        has_healthcheck: health.is_some_and(|test| !test.is_empty() && test != ["NONE"]),
+        tasks: BTreeMap::new(),
+    };
+    Some((id, service))
+}
+
+fn mode(spec: &ServiceSpec) -> facts::Mode {
+    let Some(mode) = &spec.mode else { return facts::Mode::Global };
+    match &mode.replicated {
+        Some(replicated) => {
+            // Docker's default where none is given.
+            let replicas = replicated.replicas.and_then(|replicas| u64::try_from(replicas).ok()).unwrap_or(1);
+            facts::Mode::Replicated { replicas }
+        }
+        None if mode.global.is_some() => facts::Mode::Global,
+        None => facts::Mode::Job,
+    }
+}
+
+fn update_state(state: Option<ServiceUpdateStatusStateEnum>) -> facts::UpdateState {
+    use ServiceUpdateStatusStateEnum as State;
+    match state {
+        None | Some(State::EMPTY | State::COMPLETED | State::ROLLBACK_COMPLETED) => facts::UpdateState::Settled,
+        Some(State::UPDATING) => facts::UpdateState::Updating,
+        Some(State::PAUSED) => facts::UpdateState::Paused,
+        Some(State::ROLLBACK_STARTED | State::ROLLBACK_PAUSED) => facts::UpdateState::RollingBack,
+    }
+}
+
+fn host_ports(spec: &ServiceSpec) -> BTreeSet<facts::HostPort> {
+    let ports = spec.endpoint_spec.as_ref().and_then(|endpoint| endpoint.ports.as_deref()).unwrap_or_default();
+    let on_host = ports.iter().filter(|port| port.publish_mode == Some(EndpointPortConfigPublishModeEnum::HOST));
+    on_host
+        .filter_map(|port| {
+            let number =
+                port.published_port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)?;
+            let protocol = match port.protocol {
+                Some(EndpointPortConfigProtocolEnum::UDP) => facts::Protocol::Udp,
+                Some(EndpointPortConfigProtocolEnum::SCTP) => facts::Protocol::Sctp,
+                Some(EndpointPortConfigProtocolEnum::TCP | EndpointPortConfigProtocolEnum::EMPTY) | None => {
+                    facts::Protocol::Tcp
+                }
+            };
+            Some(facts::HostPort { port: number, protocol })
+        })
+        .collect()
+}
+
+/// A bind mount or a volume. A volume of another driver may be shared between nodes; that cannot be known here.
+fn local_mount(mount: &Mount) -> Option<String> {
+    let kind = match mount.typ? {
+        MountType::BIND => "bind mount",
+        MountType::VOLUME => "volume",
+        MountType::NPIPE => "named pipe",
+        MountType::CLUSTER | MountType::IMAGE | MountType::TMPFS => return None,
+    };
+    let source = mount.source.as_deref().unwrap_or("anonymous");
+    Some(format!("{kind} {source} at {}", mount.target.as_deref().unwrap_or("?")))
+}
+
+fn platform(found: bollard::models::Platform) -> facts::Platform {
+    facts::Platform {
+        os: found.os.unwrap_or_default(),
+        architecture: architecture(&found.architecture.unwrap_or_default()).to_owned(),
+    }
+}
+
+fn resources(found: Option<ResourceObject>) -> facts::Resources {
+    let found = found.unwrap_or_default();
+    let number = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+    facts::Resources { nano_cpus: number(found.nano_cpus), memory_bytes: number(found.memory_bytes) }
+}
+
+pub(super) fn task(found: Task) -> Option<(ServiceId, TaskId, facts::Task)> {
+    let status = found.status.unwrap_or_default();
+    let state = match status.state {
+        Some(TaskState::RUNNING) => facts::TaskState::Running,
+        Some(
+            TaskState::COMPLETE
+            | TaskState::SHUTDOWN
+            | TaskState::FAILED
+            | TaskState::REJECTED
+            | TaskState::REMOVE
+            | TaskState::ORPHANED,
+        ) => facts::TaskState::Ended,
+        Some(
+            TaskState::NEW
+            | TaskState::ALLOCATED
+            | TaskState::PENDING
+            | TaskState::ASSIGNED
+            | TaskState::ACCEPTED
+            | TaskState::PREPARING
+            | TaskState::READY
+            | TaskState::STARTING,
+        )
+        | None => facts::TaskState::Starting,
+    };
+    let task = facts::Task {
+        node: found.node_id.and_then(|id| id.parse::<NodeId>().ok()),
+        slot: found.slot.and_then(|slot| u64::try_from(slot).ok()),
+        state,
+        desired_running: found.desired_state == Some(TaskState::RUNNING),
+        container: status.container_status.and_then(|container| container.container_id?.parse().ok()),
+    };
+    Some((found.service_id?.parse().ok()?, found.id?.parse().ok()?, task))
+}
+
+fn node(found: Node) -> Option<(NodeId, facts::Node)> {
+    let id = found.id?.parse().ok()?;
+    let spec = found.spec.unwrap_or_default();
+    let description = found.description.unwrap_or_default();
+    let node = facts::Node {
+        hostname: Name::new(description.hostname.as_deref().unwrap_or_default()),
+        ready: found.status.and_then(|status| status.state) == Some(NodeState::READY),
+        active: spec.availability == Some(NodeSpecAvailabilityEnum::ACTIVE),
+        manager: spec.role == Some(NodeSpecRoleEnum::MANAGER),
+        platform: description.platform.map(platform).unwrap_or_default(),
+        resources: resources(description.resources),
+        labels: spec.labels.unwrap_or_default().into_iter().collect(),
+        engine_labels: description.engine.and_then(|engine| engine.labels).unwrap_or_default().into_iter().collect(),
+    };
+    Some((id, node))
+}

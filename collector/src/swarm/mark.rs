@@ -1,0 +1,91 @@
+//! The note in a service's labels that says which action is under way and how to undo it.
+//!
+//! It is written in the same versioned update as the action itself, so that Swarm's store holds either both or
+//! neither. A collector that finds a mark it did not write finishes or reverts that action; no other memory is needed.
+
+use serde::{Deserialize, Serialize};
+use swarmguard_planner::plan::{Action, ActionKind, Target};
+use swarmguard_wire::{NodeId, Timestamp};
+
+/// The label that carries the mark. Its value is JSON.
+pub const LABEL: &str = "swarmguard.action";
+
+/// The label by which a service's owner lets SwarmGuard act.
+pub const ENABLE_LABEL: &str = "swarmguard.enable";
+
+/// An action that has begun.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The mark's own version.
+    pub v: u8,
+    /// The action's identifier.
+    pub id: String,
+    /// When it began (T4), by the clock of the collector that began it.
+    pub begun_at: Timestamp,
+    /// Replicas the service had.
+    pub replicas: u64,
+    /// What is changed.
+    pub change: Change,
+    /// What the user's spec had, to be put back.
+    pub original: Original,
+}
+
+/// The version of [`Mark`] this build writes and reads.
+pub const MARK_VERSION: u8 = 1;
+
+/// What an action changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Change {
+    /// Tasks leave a node.
+    Migrate {
+        /// The node to leave.
+        source: NodeId,
+        /// Where they go.
+        target: Vec<NodeId>,
+        /// Constraints that were added.
+        added: Vec<String>,
+    },
+    /// One replica more.
+    ScaleUp {
+        /// Replicas after.
+        to: u64,
+    },
+}
+
+/// Parts of the user's spec that an action overwrites, as Docker's API has them; `null` where there were none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Original {
+    /// `TaskTemplate.Placement`.
+    pub placement: serde_json::Value,
+    /// `UpdateConfig`.
+    pub update_config: serde_json::Value,
+    /// Whether the service had no map of labels at all.
+    pub labels_absent: bool,
+}
+
+impl Mark {
+    /// The mark of an action that begins now; what is overwritten is filled in where the spec is at hand.
+    pub fn new(id: String, action: &Action, replicas: u64, now: Timestamp) -> Self {
+        let change = match action {
+            Action::Migrate(migrate) => Change::Migrate {
+                source: migrate.source.clone(),
+                target: match &migrate.target {
+                    Target::Node(node) => vec![node.clone()],
+                    Target::OneOf(nodes) => nodes.clone(),
+                },
+                added: migrate.exclude.iter().map(|node| format!("node.id!={node}")).collect(),
+            },
+            Action::ScaleUp(scale_up) => Change::ScaleUp { to: scale_up.to },
+        };
+        Self { v: MARK_VERSION, id, begun_at: now, replicas, change, original: Original::default() }
+    }
+
+    /// What the action does.
+    pub fn kind(&self) -> ActionKind {
+        match self.change {
+            Change::Migrate { .. } => ActionKind::Migrate,
+            Change::ScaleUp { .. } => ActionKind::ScaleUp,
+        }
+    }
+}
