@@ -34,6 +34,8 @@ pub struct Container {
     pub service: Option<ServiceRef>,
     /// Its Swarm task.
     pub task: Option<TaskId>,
+    /// Whether Docker checks its health.
+    pub has_healthcheck: bool,
     /// Its first process, as the host numbers it.
     pub pid: i64,
     /// Whether it shares the node's network namespace.
@@ -159,7 +161,9 @@ async fn inspect(docker: &Docker, id: &str) -> Option<Container> {
 }
 
 fn container(found: ContainerInspectResponse) -> Option<Container> {
-    let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+    let config = found.config.unwrap_or_default();
+    let test = config.healthcheck.and_then(|health| health.test).unwrap_or_default();
+    let labels = config.labels.unwrap_or_default();
     let label = |key: &str| labels.get(key).map(String::as_str);
     let service = label("com.docker.swarm.service.id")
         .and_then(|id| id.parse().ok())
@@ -169,6 +173,7 @@ fn container(found: ContainerInspectResponse) -> Option<Container> {
         name: Name::new(found.name.as_deref().unwrap_or_default().trim_start_matches('/')),
         service,
         task: label("com.docker.swarm.task.id").and_then(|id| id.parse().ok()),
+        has_healthcheck: !test.is_empty() && test != ["NONE"],
         pid: found.state?.pid.filter(|pid| *pid > 0)?,
         host_network: found.host_config?.network_mode.as_deref() == Some("host"),
     })

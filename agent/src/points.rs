@@ -100,6 +100,7 @@ mod tests {
             name: service.is_none().then(|| Name::new("by-hand")),
             task: service.as_ref().map(|_| "t1".parse().unwrap()),
             service,
+            has_healthcheck: None,
             cpu_percent: Some(12.3),
             cpu_limit_percent: None,
             memory_mb: Some(64.5),

@@ -174,12 +174,13 @@ impl Tracked {
             let (now, source) = network?;
             Gained::between(before.network?, now, source)
         });
-        let Container { id, service, task, name, .. } = &self.container;
+        let Container { id, service, task, name, has_healthcheck, .. } = &self.container;
         let sample = ContainerSample {
             id: *id,
             service: service.clone(),
             task: task.clone(),
             name: service.is_none().then(|| name.clone()),
+            has_healthcheck: Some(*has_healthcheck),
             cpu_percent,
             cpu_limit_percent: cpu_percent.and_then(|percent| cpu_limit_percent(percent, self.limits, facts)),
             memory_mb: usage.memory_bytes.map(|bytes| rates::round(bytes as f64 / BYTES_PER_MIB)),

@@ -24,6 +24,7 @@ mod tests {
             service: None,
             task: None,
             name: None,
+            has_healthcheck: None,
             // Of one core, not of the limit: must not count.
             cpu_percent: Some(400.0),
             cpu_limit_percent: cpu,

@@ -263,7 +263,7 @@ impl ControlLoop {
         if record.downtime_ms > expected.downtime.as_secs_f64() * 1e3 {
             tracing::warn!(%service, downtime_ms = record.downtime_ms, "no task ran for longer than performance.max_downtime_seconds");
         }
-        if !record.has_healthcheck {
+        if record.has_healthcheck == Some(false) {
             tracing::warn!(%service, "the image has no HEALTHCHECK: a task counts as running before it serves");
         }
     }
@@ -344,7 +344,7 @@ fn taken_over_record(service: &ServiceId, service_name: String, mark: &Mark) -> 
         to_node: None,
         replicas_before: mark.replicas,
         replicas_after,
-        has_healthcheck: true,
+        has_healthcheck: None,
         running_min: None,
         downtime_ms: 0.0,
         times: TimeLine::default(),

@@ -104,8 +104,8 @@ pub struct ActionRecord {
     pub replicas_before: u64,
     /// Replicas after.
     pub replicas_after: u64,
-    /// Whether RUNNING meant healthy; without a health check there is no promise of zero downtime.
-    pub has_healthcheck: bool,
+    /// Whether RUNNING meant healthy; without a health check there is no promise of zero downtime. Absent: not known.
+    pub has_healthcheck: Option<bool>,
     /// Fewest tasks seen running meanwhile.
     pub running_min: Option<u64>,
     /// Milliseconds in which no task was seen running.

@@ -120,8 +120,8 @@ pub struct Service {
     pub local_mount: Option<String>,
     /// Most tasks on one node; absent means no limit.
     pub replicas_per_node_max: Option<u64>,
-    /// Whether RUNNING means healthy.
-    pub has_healthcheck: bool,
+    /// Whether RUNNING means healthy, as far as the spec says; the image may have a health check that it does not show.
+    pub has_healthcheck: Option<bool>,
     /// Its tasks, also those that have ended.
     pub tasks: BTreeMap<TaskId, Task>,
 }

@@ -101,8 +101,8 @@ pub struct Trigger {
     pub service_name: Name,
     /// The version of the service's spec that the decision rests on.
     pub version: u64,
-    /// Whether RUNNING means healthy; without a health check there is no promise of zero downtime.
-    pub has_healthcheck: bool,
+    /// Whether RUNNING means healthy; without a health check there is no promise of zero downtime. Absent: not known.
+    pub has_healthcheck: Option<bool>,
     /// The container that matched.
     pub container: ContainerId,
     /// Its CPU in percent of what it may use.

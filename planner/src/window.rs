@@ -22,6 +22,8 @@ pub struct Sample {
     pub sent_at: Timestamp,
     /// When it was received (T2).
     pub received_at: Timestamp,
+    /// Whether its health is checked; absent when not known.
+    pub has_healthcheck: Option<bool>,
     /// CPU in percent of what the container may use.
     pub cpu_percent: Option<f32>,
     /// Memory in percent of what the container may use.
@@ -96,6 +98,7 @@ mod tests {
             sampled_at: at,
             sent_at: at,
             received_at: at,
+            has_healthcheck: None,
             cpu_percent: None,
             memory_percent: None,
             network_percent: None,

@@ -22,7 +22,8 @@ pub struct Network {
     pub rx_mbps: f32,
     /// Sent since the last tick, in Mbit/s.
     pub tx_mbps: f32,
-    /// The busier direction, in percent of the node's link (0 to 100); absent when the link's speed is unknown.
+    /// The busier direction, in percent of the node's link (more than 100 where traffic stays on
+    /// the node); absent when the link's speed is unknown.
     pub percent: Option<f32>,
     /// Where the counters were read.
     pub source: NetworkSource,
@@ -39,6 +40,8 @@ pub struct ContainerSample {
     pub task: Option<TaskId>,
     /// The container's name; sent only where there is no service to name it by.
     pub name: Option<Name>,
+    /// Whether Docker checks its health, so that a running task is a healthy one; absent when not known.
+    pub has_healthcheck: Option<bool>,
     /// CPU time used since the last tick, in percent of one core: 0 to 100 × cores.
     pub cpu_percent: Option<f32>,
     /// CPU time in percent of what the container may use: its quota, else the whole node.

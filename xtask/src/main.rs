@@ -1,1 +1,66 @@
-fn main() {}
+//! `cargo xtask`: everything a developer or a curious user does with the project, one file for each command.
+
+mod build;
+mod demo;
+mod lab;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the lab and the tests need; says what
+    Setup {
+        /// Only say what is missing; exit code 1 if anything is
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the static release binaries
+    Build,
+    /// Show both scenarios on a three-node Swarm of its own, and clean up
+    Demo {
+        /// Leave everything running, and say where the pages are
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The Swarm on one machine, alone
+    Lab {
+        #[command(subcommand)]
+        action: lab::Action,
+    },
+    /// Format, lints, unit, integration and lab tests
+    Test,
+    /// The parts of `test` that need no lab: format, lints, and what no tool checks
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup { check } => setup::run(check),
+        Command::Build => build::run(),
+        Command::Demo { keep } => demo::run(keep),
+        Command::Lab { action } => lab::run(action),
+        Command::Test => test::run(),
+        Command::Tidy => tidy::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

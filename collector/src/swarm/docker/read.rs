@@ -46,7 +46,7 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         host_ports: host_ports(&spec),
         local_mount: container.mounts.unwrap_or_default().iter().find_map(local_mount),
         replicas_per_node_max: placement.max_replicas.and_then(|max| u64::try_from(max).ok()).filter(|max| *max > 0),
-        has_healthcheck: health.is_some_and(|test| !test.is_empty() && test != ["NONE"]),
+        has_healthcheck: health.filter(|test| !test.is_empty()).map(|test| test != ["NONE"]),
         tasks: BTreeMap::new(),
     };
     Some((id, service))

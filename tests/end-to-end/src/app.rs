@@ -1,0 +1,195 @@
+//! web-stress as a Swarm service behind a load balancer: the app to be rescued.
+//!
+//! Its port is published on the nodes themselves (`mode=host`), so that a real balancer with health checks stands in
+//! front, and a node holds at most one of its tasks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bollard::models::{ServiceSpec, TaskState};
+use bollard::query_parameters::{InspectServiceOptions, ListTasksOptionsBuilder};
+use serde_json::{Value, json};
+use swarmguard_http::Request;
+use swarmguard_lab::servers::{Balancer, Haproxy, haproxy};
+use swarmguard_lab::{ImageFile, Lab, load_image};
+
+use crate::binaries::Binaries;
+use crate::http::ask;
+use crate::stage::wait_for;
+
+/// The image's name on every node.
+pub const IMAGE: &str = "web-stress:lab";
+
+const DOCKERFILE: &str = include_str!("../../web-stress/Dockerfile");
+const STARTED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What is to be deployed.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The service's name.
+    pub name: String,
+    /// Its port on the nodes; the balancer's is the same plus 1000.
+    pub port: u16,
+    /// Replicas at the start.
+    pub replicas: u64,
+    /// Whether SwarmGuard may act on it.
+    pub enabled: bool,
+    /// CPU limit, in cores.
+    pub cpus: f64,
+    /// Memory limit, in MiB.
+    pub memory_mb: u64,
+}
+
+impl App {
+    /// Two enabled replicas that may each use 0.3 of a core and 96 MiB.
+    pub fn new(name: &str, port: u16) -> Self {
+        Self { name: name.to_owned(), port, replicas: 2, enabled: true, cpus: 0.3, memory_mb: 96 }
+    }
+
+    fn spec(&self) -> Result<ServiceSpec> {
+        let label = if self.enabled { json!({ "swarmguard.enable": "true" }) } else { json!({}) };
+        let spec = json!({
+            "Name": self.name,
+            "Labels": label,
+            "Mode": { "Replicated": { "Replicas": self.replicas } },
+            "TaskTemplate": {
+                "ContainerSpec": { "Image": IMAGE },
+                "Resources": { "Limits": {
+                    "NanoCPUs": (self.cpus * 1e9).round(),
+                    "MemoryBytes": self.memory_mb << 20,
+                } },
+            },
+            "EndpointSpec": {
+                "Mode": "dnsrr",
+                "Ports": [{ "Protocol": "tcp", "TargetPort": 8080, "PublishedPort": self.port, "PublishMode": "host" }],
+            },
+        });
+        // JSON has one kind of number, Docker's API wants whole ones.
+        let text = spec.to_string().replace(".0,", ",");
+        serde_json::from_str(&text).context("building the service's spec")
+    }
+}
+
+/// Puts the image on every node.
+///
+/// # Errors
+/// When it cannot be built or copied.
+pub async fn install(lab: &Lab, binaries: &Binaries) -> Result<()> {
+    let program = ImageFile::program("web-stress", Path::new(&binaries.web_stress))?;
+    load_image(lab, IMAGE, DOCKERFILE, &[program]).await
+}
+
+/// A deployed app.
+#[derive(Debug)]
+pub struct Deployed {
+    /// What was asked for.
+    pub app: App,
+    /// The balancer in front of it.
+    pub balancer: Haproxy,
+}
+
+/// A running task: its node's index in the lab and its container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Index of the node, from 1.
+    pub node: u32,
+    /// Docker's identifier of the container.
+    pub container: String,
+}
+
+impl Deployed {
+    /// Creates the service and its balancer and waits until all replicas serve.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub async fn deploy(lab: &Lab, app: App) -> Result<Self> {
+        let docker = lab.node(1)?.docker().await?;
+        docker.create_service(app.spec()?, None).await.with_context(|| format!("creating service {}", app.name))?;
+        let balancer = haproxy(lab, Balancer::new(&app.name, app.port + 1000, app.port)).await?;
+        let deployed = Self { app, balancer };
+        deployed.wait_for_replicas(lab, deployed.app.replicas as usize).await?;
+        Ok(deployed)
+    }
+
+    /// Waits until so many replicas run and the balancer takes them for healthy.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub async fn wait_for_replicas(&self, lab: &Lab, replicas: usize) -> Result<()> {
+        let what = format!("{replicas} replicas of {}", self.app.name);
+        wait_for(&what, STARTED_WITHIN, || async {
+            let running = self.running(lab).await?.len();
+            let healthy = self.balancer.counters().await?.iter().filter(|server| server.up).count();
+            Ok((running == replicas && healthy == replicas).then_some(()))
+        })
+        .await
+    }
+
+    /// Removes the service and waits until its containers are gone.
+    ///
+    /// # Errors
+    /// When that does not work.
+    pub async fn remove(self, lab: &Lab) -> Result<()> {
+        self.balancer.stop().await?;
+        let docker = lab.node(1)?.docker().await?;
+        docker.delete_service(&self.app.name).await.with_context(|| format!("removing service {}", self.app.name))?;
+        for node in lab.nodes() {
+            let docker = node.docker().await?;
+            let filter = [("label".to_owned(), vec![format!("com.docker.swarm.service.name={}", self.app.name)])];
+            let filter = filter.into_iter().collect();
+            wait_for("the service's containers to go", STARTED_WITHIN, || async {
+                let options = bollard::query_parameters::ListContainersOptionsBuilder::new().filters(&filter).build();
+                Ok(docker.list_containers(Some(options)).await?.is_empty().then_some(()))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Tasks that run and are meant to, by task identifier.
+    ///
+    /// # Errors
+    /// When the manager does not answer.
+    pub async fn running(&self, lab: &Lab) -> Result<BTreeMap<String, Running>> {
+        let docker = lab.node(1)?.docker().await?;
+        let filters = [("service".to_owned(), vec![self.app.name.clone()])].into_iter().collect();
+        let tasks = docker.list_tasks(Some(ListTasksOptionsBuilder::new().filters(&filters).build())).await?;
+        let mut names = BTreeMap::new();
+        for node in lab.nodes() {
+            let info = node.docker().await?.info().await?;
+            names.insert(info.swarm.and_then(|swarm| swarm.node_id).unwrap_or_default(), node.index());
+        }
+        let running = tasks.into_iter().filter_map(|task| {
+            let status = task.status?;
+            let runs = status.state == Some(TaskState::RUNNING) && task.desired_state == Some(TaskState::RUNNING);
+            let container = status.container_status?.container_id?;
+            let node = names.get(&task.node_id?).copied()?;
+            runs.then_some((task.id?, Running { node, container }))
+        });
+        Ok(running.collect())
+    }
+
+    /// The service's spec as Docker shows it.
+    ///
+    /// # Errors
+    /// When the manager does not answer.
+    pub async fn spec(&self, lab: &Lab) -> Result<Value> {
+        let docker = lab.node(1)?.docker().await?;
+        let service = docker.inspect_service(&self.app.name, None::<InspectServiceOptions>).await?;
+        Ok(serde_json::to_value(service.spec)?)
+    }
+
+    /// Asks the app on one node for something, past the balancer.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn ask(&self, lab: &Lab, node: u32, path: &str) -> Result<()> {
+        let url = format!("http://{}:{}{path}", lab.node(node)?.address(), self.app.port);
+        let response = ask(&url, |path| Request::get(path)).await?;
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        anyhow::ensure!(response.status == 200, "{url} answered {}: {text}", response.status);
+        Ok(())
+    }
+}

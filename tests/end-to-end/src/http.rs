@@ -1,0 +1,33 @@
+//! Asking for JSON over HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use swarmguard_http::{Connection, Request, Response, Url};
+
+/// Longest answer: a database's points.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Makes one request on a connection of its own.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn ask(url: &str, request: impl FnOnce(&str) -> Request<'_>) -> Result<Response> {
+    let parsed: Url = url.parse().with_context(|| format!("parsing {url}"))?;
+    let mut connection = Connection::new(&parsed).with_response_body_bytes_max(ANSWER_BYTES_MAX);
+    let response = connection.request(request(parsed.path_and_query()), TIMEOUT).await;
+    response.with_context(|| format!("asking {url}"))
+}
+
+/// Gets JSON.
+///
+/// # Errors
+/// When there is no answer, or another than 200 with JSON.
+pub async fn get_json(url: &str) -> Result<Value> {
+    let response = ask(url, |path| Request::get(path)).await?;
+    let text = String::from_utf8_lossy(&response.body);
+    ensure!(response.status == 200, "{url} answered {}: {text}", response.status);
+    serde_json::from_str(&text).with_context(|| format!("{url} answered no JSON: {text}"))
+}

@@ -1,0 +1,114 @@
+//! `cargo xtask setup`: what the lab and the tests need from Debian, and nothing else.
+//!
+//! Only packages whose program is missing are installed. Their services are not started: the lab runs its own, in
+//! namespaces of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{become_root, cargo, output, say};
+
+/// Programs, and Debian's packages that have them.
+const NEEDED: [(&str, &str); 7] = [
+    ("dockerd", "docker.io"),
+    ("iptables", "iptables"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("influxd", "influxdb"),
+    ("victoria-metrics", "victoria-metrics"),
+    ("haproxy", "haproxy"),
+];
+
+const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
+
+/// Debian asks this file whether a package may start its service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs what is missing, or only says so.
+pub(crate) fn run(check: bool) -> Result<()> {
+    components(check)?;
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        say("setup: all that is needed is installed");
+        return Ok(());
+    }
+    if check {
+        bail!("missing packages: {}; run: cargo xtask setup", missing.join(" "));
+    }
+    if !Path::new("/usr/bin/apt-get").is_file() {
+        bail!("this system has no apt-get: install what Debian calls {} by hand", missing.join(" "));
+    }
+    become_root()?;
+    say(&format!("setup: installing {}", missing.join(" ")));
+    apt(&["update", "--quiet"])?;
+    let _policy = NoServices::declare()?;
+    let mut install = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(&install)?;
+    match NEEDED.iter().find(|(program, _)| !installed(program)) {
+        Some((program, package)) => bail!("package {package} is installed, but there is no program {program}"),
+        None => Ok(()),
+    }
+}
+
+/// rustfmt and clippy come with rustup's default profile, but not with every other.
+fn components(check: bool) -> Result<()> {
+    for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if output(cargo(&[command, "--version"])).is_ok() {
+            continue;
+        }
+        if check {
+            bail!("missing: cargo {command}; run: rustup component add {component}");
+        }
+        say(&format!("setup: adding rustup's component {component}"));
+        let mut rustup = Command::new("rustup");
+        rustup.args(["component", "add", component]);
+        crate::run::run(rustup).with_context(|| format!("cargo {command} is missing: install {component}"))?;
+    }
+    Ok(())
+}
+
+fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from)).any(|folder| folder.join(program).is_file())
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    crate::run::run(command).context("installing packages")
+}
+
+/// While it lives, packages are installed without starting their services. A policy that is there already stays.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn declare() -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        if Path::new(POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o755).open(POLICY);
+        let mut file = file.with_context(|| format!("writing {POLICY}"))?;
+        // 101: "action forbidden by policy".
+        std::io::Write::write_all(&mut file, b"#!/bin/sh\nexit 101\n").with_context(|| format!("writing {POLICY}"))?;
+        Ok(Self { ours: true })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            // Left behind it would keep every package's service from starting: say so if it cannot be removed.
+            if let Err(error) = std::fs::remove_file(POLICY) {
+                say(&format!("setup: remove {POLICY} by hand: {error}"));
+            }
+        }
+    }
+}

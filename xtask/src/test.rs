@@ -1,0 +1,51 @@
+//! `cargo xtask test`: everything there is to check, in the order in which it fails fastest.
+//!
+//! The end-to-end tests share one lab, which is brought up and taken down here, whatever happens.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use swarmguard_end_to_end::binaries::FOLDER_VARIABLE;
+use swarmguard_lab::{Lab, Name};
+
+use crate::run::{become_root, cargo, interrupted, run as run_command, runtime, step};
+use crate::{build, setup, tidy};
+
+pub(crate) fn run() -> Result<()> {
+    become_root()?;
+    let begun = Instant::now();
+    step(begun, "checking what is needed");
+    setup::run(false)?;
+    step(begun, "format and lints");
+    tidy::run()?;
+    step(begun, "unit and integration tests");
+    run_command(cargo(&["test", "--quiet", "--workspace", "--exclude", "swarmguard-end-to-end"]))?;
+    step(begun, "building the static release binaries");
+    build::binaries()?;
+    step(begun, "building the end-to-end tests");
+    run_command(cargo(&["test", "--quiet", "--package", "swarmguard-end-to-end", "--no-run"]))?;
+    step(begun, "end-to-end tests on a Swarm of three nodes");
+    let folder = build::folder(&build::host_target()?);
+    let mut tests =
+        cargo(&["test", "--quiet", "--package", "swarmguard-end-to-end", "--", "--nocapture", "--test-threads=1"]);
+    tests.env(FOLDER_VARIABLE, folder);
+    runtime()?.block_on(async {
+        let passed = tokio::select! {
+            passed = finished(tests) => passed,
+            interrupted = interrupted() => interrupted,
+        };
+        Lab::clean(Name::Test).await.context("cleaning up; what is left: cargo xtask lab down --name test")?;
+        passed
+    })?;
+    step(begun, "all passed");
+    Ok(())
+}
+
+/// Runs beside the wait for a signal, and ends with it.
+async fn finished(command: Command) -> Result<()> {
+    let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().context("starting the tests")?;
+    let status = child.wait().await.context("waiting for the tests")?;
+    anyhow::ensure!(status.success(), "the end-to-end tests failed: {status}");
+    Ok(())
+}
