@@ -74,6 +74,9 @@ pub enum Violation {
         /// The node.
         node: NodeId,
     },
+    /// The user's spec could not be put back.
+    #[error("the service's spec has no placement")]
+    NoPlacement,
     /// Data would be left behind.
     #[error("the service's data stays on its node")]
     LocalStorage,
@@ -122,6 +125,9 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
 
 fn vet_migrate(migrate: &Migrate, swarm: &Swarm) -> Result<(), Violation> {
     let service = swarm.services.get(&migrate.trigger.service).ok_or(Violation::NoService)?;
+    if !service.has_placement {
+        return Err(Violation::NoPlacement);
+    }
     if service.local_mount.is_some() {
         return Err(Violation::LocalStorage);
     }

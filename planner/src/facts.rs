@@ -108,6 +108,8 @@ pub struct Service {
     pub update: UpdateState,
     /// Whether it carries the mark of an action that has not ended.
     pub action_marked: bool,
+    /// Whether its spec has a placement, be it an empty one. API clients may leave it out; Docker's own never does.
+    pub has_placement: bool,
     /// Where its tasks may run.
     pub constraints: Vec<Constraint>,
     /// Platforms its image is for; empty means any.

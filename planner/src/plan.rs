@@ -184,6 +184,9 @@ pub enum Withheld {
     },
     /// The service is global or a job: it has no replicas to move or add.
     NotReplicated,
+    /// Its spec has no placement, not even an empty one. SwarmKit's manager dies of a nil pointer (`nodeMatches`) when a
+    /// task that was given constraints meets a spec without placement, so the user's spec could not be put back.
+    NoPlacement,
     /// Its data stays on its node.
     LocalStorage {
         /// The mount.
@@ -220,6 +223,11 @@ impl fmt::Display for Withheld {
             Self::UpdateInProgress { state } => write!(f, "an update of the service is not over: {state:?}"),
             Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
             Self::NotReplicated => write!(f, "the service is global or a job"),
+            Self::NoPlacement => write!(
+                f,
+                "its spec has no placement, and giving one and taking it away again crashes SwarmKit; give it an empty one \
+                 with: docker service update --constraint-add node.id!=none, then --constraint-rm"
+            ),
             Self::LocalStorage { mount } => write!(f, "its data stays on its node: {mount}"),
             Self::MaxReplicas { max } => write!(f, "it has {max} replicas, its maximum"),
             Self::NoTarget { nodes } => {

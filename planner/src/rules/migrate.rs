@@ -17,6 +17,9 @@ use crate::plan::{Migrate, Target, Withheld};
 pub(super) const EXCLUDED_MAX: usize = 100;
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Withheld> {
+    if !case.service.has_placement {
+        return Err(Withheld::NoPlacement);
+    }
     if let Some(mount) = &case.service.local_mount {
         return Err(Withheld::LocalStorage { mount: mount.clone() });
     }

@@ -36,8 +36,8 @@ pub struct App {
     pub replicas: u64,
     /// Whether SwarmGuard may act on it.
     pub enabled: bool,
-    /// CPU limit, in cores.
-    pub cpus: f64,
+    /// CPU limit, in thousandths of a core.
+    pub millicpus: u64,
     /// Memory limit, in MiB.
     pub memory_mb: u64,
 }
@@ -45,7 +45,7 @@ pub struct App {
 impl App {
     /// Two enabled replicas that may each use 0.3 of a core and 96 MiB.
     pub fn new(name: &str, port: u16) -> Self {
-        Self { name: name.to_owned(), port, replicas: 2, enabled: true, cpus: 0.3, memory_mb: 96 }
+        Self { name: name.to_owned(), port, replicas: 2, enabled: true, millicpus: 300, memory_mb: 96 }
     }
 
     fn spec(&self) -> Result<ServiceSpec> {
@@ -56,8 +56,9 @@ impl App {
             "Mode": { "Replicated": { "Replicas": self.replicas } },
             "TaskTemplate": {
                 "ContainerSpec": { "Image": IMAGE },
+                "Placement": {},
                 "Resources": { "Limits": {
-                    "NanoCPUs": (self.cpus * 1e9).round(),
+                    "NanoCPUs": self.millicpus * 1_000_000,
                     "MemoryBytes": self.memory_mb << 20,
                 } },
             },
@@ -66,9 +67,7 @@ impl App {
                 "Ports": [{ "Protocol": "tcp", "TargetPort": 8080, "PublishedPort": self.port, "PublishMode": "host" }],
             },
         });
-        // JSON has one kind of number, Docker's API wants whole ones.
-        let text = spec.to_string().replace(".0,", ",");
-        serde_json::from_str(&text).context("building the service's spec")
+        serde_json::from_value(spec).context("building the service's spec")
     }
 }
 

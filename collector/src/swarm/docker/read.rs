@@ -31,6 +31,7 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
     let labels = spec.labels.clone().unwrap_or_default();
     let template = spec.task_template.clone().unwrap_or_default();
     let container = template.container_spec.unwrap_or_default();
+    let has_placement = template.placement.is_some();
     let placement = template.placement.unwrap_or_default();
     let health = container.health_check.and_then(|health| health.test);
     let service = facts::Service {
@@ -40,6 +41,7 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         enabled: labels.get(ENABLE_LABEL).is_some_and(|value| value == "true"),
         update: update_state(state),
         action_marked: super::is_marked(spec.labels.as_ref()),
+        has_placement,
         constraints: placement.constraints.unwrap_or_default().iter().map(|text| Constraint::parse(text)).collect(),
         platforms: placement.platforms.unwrap_or_default().into_iter().map(platform).collect(),
         reserved: resources(template.resources.and_then(|resources| resources.reservations)),

@@ -32,7 +32,9 @@ pub(super) fn apply(spec: &mut ServiceSpec, mark: &Mark) -> Result<(), SwarmErro
     match &mark.change {
         Change::Migrate { added, .. } => {
             let template = spec.task_template.as_mut().ok_or(SwarmError::Spec { why: "it has no task template" })?;
-            template.placement = Some(constrained(template.placement.take(), added));
+            // Without one the user's spec could not be put back: see `Withheld::NoPlacement`.
+            let placement = template.placement.take().ok_or(SwarmError::Spec { why: "it has no placement" })?;
+            template.placement = Some(constrained(placement, added));
             spec.update_config = Some(start_first(spec.update_config.take()));
         }
         Change::ScaleUp { to } => set_replicas(spec, *to)?,
@@ -48,7 +50,8 @@ pub(super) fn undo(spec: &mut ServiceSpec, mark: &Mark, revert: bool) -> Result<
         Change::Migrate { added, .. } => {
             let template = spec.task_template.as_mut().ok_or(SwarmError::Spec { why: "it has no task template" })?;
             let original: Option<TaskSpecPlacement> = parse(&mark.original.placement)?;
-            if template.placement.as_ref() == Some(&constrained(original.clone(), added)) {
+            let ours = original.clone().map(|original| constrained(original, added));
+            if original.is_some() && template.placement == ours {
                 template.placement = original;
             } else if let Some(constraints) = template.placement.as_mut().and_then(|found| found.constraints.as_mut()) {
                 constraints.retain(|constraint| !added.contains(constraint));
@@ -83,8 +86,7 @@ fn parse<T: DeserializeOwned>(value: &Value) -> Result<Option<T>, SwarmError> {
     serde_json::from_value(value.clone()).map_err(|_| SwarmError::Spec { why: "its mark holds no former spec" })
 }
 
-fn constrained(placement: Option<TaskSpecPlacement>, added: &[String]) -> TaskSpecPlacement {
-    let mut placement = placement.unwrap_or_default();
+fn constrained(mut placement: TaskSpecPlacement, added: &[String]) -> TaskSpecPlacement {
     placement.constraints.get_or_insert_default().extend(added.iter().cloned());
     placement
 }
@@ -152,9 +154,9 @@ mod tests {
         {
             check_round_trip(json!({"TaskTemplate": {"Placement": placement}, "Labels": {}}), migrate());
         }
-        check_round_trip(json!({"TaskTemplate": {}}), migrate());
         let config = json!({"Parallelism": 2, "Delay": 5, "Order": "stop-first", "FailureAction": "rollback"});
-        check_round_trip(json!({"TaskTemplate": {}, "Labels": {"a": "b"}, "UpdateConfig": config}), migrate());
+        let template = json!({"Placement": {}});
+        check_round_trip(json!({"TaskTemplate": template, "UpdateConfig": config, "Labels": {"a": "b"}}), migrate());
         let mode = json!({"Replicated": {"Replicas": 2}});
         check_round_trip(json!({"TaskTemplate": {}, "Mode": mode}), Change::ScaleUp { to: 3 });
     }
@@ -175,8 +177,14 @@ mod tests {
     }
 
     #[test]
+    fn a_spec_without_placement_is_not_given_one() {
+        let mut spec = spec(json!({"TaskTemplate": {}}));
+        assert!(apply(&mut spec, &mark_of(migrate())).is_err());
+    }
+
+    #[test]
     fn one_task_at_a_time_stays_one_where_the_user_said_nothing() {
-        let changed = check_round_trip(json!({"TaskTemplate": {}}), migrate());
+        let changed = check_round_trip(json!({"TaskTemplate": {"Placement": {}}}), migrate());
         assert_eq!(changed.update_config.unwrap().parallelism, Some(1));
     }
 
