@@ -3,7 +3,7 @@
 //! It wakes at each alert, each look at the Swarm and each action's end. Deciding is a function call without an await,
 //! so that no fact changes under it. Actions run as tasks of their own and report back; one service has one at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use swarmguard_influx::Sink;
 use swarmguard_planner::facts::{Mode, Swarm};
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Memory, Outcome, checks, plan};
-use swarmguard_wire::{NodeId, ServiceId, Timestamp};
+use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -208,11 +208,12 @@ impl ControlLoop {
         }
         let (news, deadline) = (self.news.clone(), self.shared.config.policy.action_deadline);
         let service_name = self.service_name(&service);
+        let names = self.node_names();
         tracing::info!(service = %service_name, "taking over an action that was begun before");
         tokio::spawn(async move {
             let message = match executor::take_over(&docker, &service, deadline).await {
                 Some((mark, ended)) => {
-                    let record = Box::new(taken_over_record(&service, service_name, &mark));
+                    let record = Box::new(taken_over_record(&service, service_name, &names, &mark));
                     News::Ended { service, kind: mark.kind(), record, ended: Box::new(ended) }
                 }
                 None => News::NothingToTakeOver { service },
@@ -231,7 +232,7 @@ impl ControlLoop {
                 self.memory.ended(service, kind, at)
             }
         }
-        complete(&mut record, ended, |node| self.node_name(node));
+        complete(&mut record, ended, &self.node_names());
         self.judge(&record);
         events::print(&record);
         if let Some(sink) = &mut self.sink {
@@ -268,10 +269,10 @@ impl ControlLoop {
         }
     }
 
-    fn node_name(&self, id: &NodeId) -> String {
+    fn node_names(&self) -> BTreeMap<NodeId, Name> {
         let state = self.shared.state();
-        let node = state.fleet.facts().swarm.as_ref().and_then(|swarm| swarm.nodes.get(id));
-        node.map_or_else(|| id.to_string(), |node| node.hostname.to_string())
+        let nodes = state.fleet.facts().swarm.iter().flat_map(|swarm| &swarm.nodes);
+        nodes.map(|(id, node)| (id.clone(), node.hostname.clone())).collect()
     }
 
     fn service_name(&self, id: &ServiceId) -> String {
@@ -324,9 +325,14 @@ fn planned_record(id: String, action: &Action, swarm: &Swarm, decided_at: Timest
     }
 }
 
-fn taken_over_record(service: &ServiceId, service_name: String, mark: &Mark) -> ActionRecord {
+fn taken_over_record(
+    service: &ServiceId,
+    service_name: String,
+    names: &BTreeMap<NodeId, Name>,
+    mark: &Mark,
+) -> ActionRecord {
     let (from_node, replicas_after) = match &mark.change {
-        mark::Change::Migrate { source, .. } => (Some(source.to_string()), mark.replicas),
+        mark::Change::Migrate { source, .. } => (Some(label(names, source)), mark.replicas),
         mark::Change::ScaleUp { to } => (None, *to),
     };
     ActionRecord {
@@ -352,13 +358,18 @@ fn taken_over_record(service: &ServiceId, service_name: String, mark: &Mark) -> 
     }
 }
 
-fn complete(record: &mut ActionRecord, ended: &Ended, node_name: impl Fn(&NodeId) -> String) {
+/// A node's name, else its identifier.
+fn label(names: &BTreeMap<NodeId, Name>, id: &NodeId) -> String {
+    names.get(id).map_or_else(|| id.to_string(), Name::to_string)
+}
+
+fn complete(record: &mut ActionRecord, ended: &Ended, names: &BTreeMap<NodeId, Name>) {
     record.state = ended.state.clone();
     if ended.detail.is_some() {
         record.detail.clone_from(&ended.detail);
     }
     if let Some(node) = &ended.reached {
-        record.to_node = Some(node_name(node));
+        record.to_node = Some(label(names, node));
     }
     if ended.state != State::Completed {
         record.replicas_after = record.replicas_before;

@@ -25,6 +25,14 @@ pub enum ActionKind {
 }
 
 impl ActionKind {
+    /// The kind in words, for sentences.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Migrate => "migration",
+            Self::ScaleUp => "scale-up",
+        }
+    }
+
     /// The kind in one word, as in the journal and the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -169,6 +177,8 @@ pub enum Withheld {
         kind: ActionKind,
         /// Until when.
         until: Timestamp,
+        /// Seconds until then, rounded up.
+        seconds_left: u64,
     },
     /// Someone else's update of the service has not ended.
     UpdateInProgress {
@@ -217,9 +227,11 @@ impl fmt::Display for Withheld {
             Self::SwarmStale { seconds } => write!(f, "the Swarm's state is {seconds} s old"),
             Self::Streak { seen, needed } => write!(f, "{seen} of {needed} ticks in a row match"),
             Self::Between { unclear } => write!(f, "no scenario matches: {unclear}"),
-            Self::InFlight { kind: Some(kind) } => write!(f, "a {} is under way", kind.as_str()),
+            Self::InFlight { kind: Some(kind) } => write!(f, "a {} is under way", kind.noun()),
             Self::InFlight { kind: None } => write!(f, "an action of another collector is under way"),
-            Self::Cooldown { kind, until } => write!(f, "{} cools down until {until}", kind.as_str()),
+            Self::Cooldown { kind, seconds_left, .. } => {
+                write!(f, "the last {} was a short while ago: {seconds_left} s of its cooldown are left", kind.noun())
+            }
             Self::UpdateInProgress { state } => write!(f, "an update of the service is not over: {state:?}"),
             Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
             Self::NotReplicated => write!(f, "the service is global or a job"),

@@ -201,7 +201,9 @@ pub fn propose(case: &Case<'_>, finding: &Finding) -> Result<Action, Withheld> {
         ActionKind::ScaleUp => case.policy.scaling.scale_up_cooldown,
     };
     if let Some(until) = case.memory.cooldown(case.id, kind).until(cooldown, case.now) {
-        return Err(Withheld::Cooldown { kind, until });
+        let seconds_left = until.since(case.now).as_millis().div_ceil(1000);
+        let seconds_left = u64::try_from(seconds_left).unwrap_or(u64::MAX);
+        return Err(Withheld::Cooldown { kind, until, seconds_left });
     }
     let replicas = match case.service.mode {
         Mode::Replicated { replicas } => replicas,

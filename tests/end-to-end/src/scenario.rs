@@ -17,6 +17,9 @@ pub const REQUESTS_PER_SECOND: u32 = 120;
 /// [`REQUESTS_PER_SECOND`] on one replica of 0.3 cores and 96 MiB on a link of 100 Mbit/s.
 pub const BUSY_PATH: &str = "/api/data?cpu_us=1700&kb=80&hold_kb=140&hold_ms=5000";
 
+/// How long [`BUSY_PATH`] has the app hold a session.
+pub const SESSIONS_HELD: Duration = Duration::from_secs(5);
+
 /// How long after the scenario is set off its action may take to end.
 const ENDED_WITHIN: Duration = Duration::from_secs(40);
 

@@ -5,7 +5,8 @@
 //! own text where it stands as we left it, and takes out only our part where the user has changed it since.
 
 use bollard::models::{
-    ServiceSpec, ServiceSpecUpdateConfig, ServiceSpecUpdateConfigOrderEnum, TaskSpec, TaskSpecPlacement,
+    ServiceSpec, ServiceSpecUpdateConfig, ServiceSpecUpdateConfigFailureActionEnum, ServiceSpecUpdateConfigOrderEnum,
+    TaskSpec, TaskSpecPlacement,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -57,7 +58,8 @@ pub(super) fn undo(spec: &mut ServiceSpec, mark: &Mark, revert: bool) -> Result<
                 constraints.retain(|constraint| !added.contains(constraint));
             }
             let original: Option<ServiceSpecUpdateConfig> = parse(&mark.original.update_config)?;
-            if spec.update_config.as_ref() == Some(&start_first(original.clone())) {
+            let ours = start_first(original.clone());
+            if spec.update_config.as_ref().is_some_and(|found| with_defaults(found) == with_defaults(&ours)) {
                 spec.update_config = original;
             }
         }
@@ -95,6 +97,21 @@ fn start_first(config: Option<ServiceSpecUpdateConfig>) -> ServiceSpecUpdateConf
     // Where the user has no update config Swarm replaces one task at a time; given one, it takes 0 for "all at once".
     let config = config.unwrap_or(ServiceSpecUpdateConfig { parallelism: Some(1), ..Default::default() });
     ServiceSpecUpdateConfig { order: Some(ServiceSpecUpdateConfigOrderEnum::START_FIRST), ..config }
+}
+
+/// Swarm fills in its defaults where a config is given: what was left out and what says the same are equal.
+fn with_defaults(config: &ServiceSpecUpdateConfig) -> ServiceSpecUpdateConfig {
+    use ServiceSpecUpdateConfigFailureActionEnum as FailureAction;
+    ServiceSpecUpdateConfig {
+        failure_action: match config.failure_action {
+            None | Some(FailureAction::EMPTY) => Some(FailureAction::PAUSE),
+            given => given,
+        },
+        max_failure_ratio: config.max_failure_ratio.or(Some(0.0)),
+        delay: config.delay.or(Some(0)),
+        monitor: config.monitor.or(Some(0)),
+        ..config.clone()
+    }
 }
 
 fn replicas(spec: &ServiceSpec) -> Option<u64> {
@@ -186,6 +203,20 @@ mod tests {
     fn one_task_at_a_time_stays_one_where_the_user_said_nothing() {
         let changed = check_round_trip(json!({"TaskTemplate": {"Placement": {}}}), migrate());
         assert_eq!(changed.update_config.unwrap().parallelism, Some(1));
+    }
+
+    #[test]
+    fn defaults_that_swarm_fills_in_are_not_taken_for_the_users() {
+        let before = spec(json!({"TaskTemplate": {"Placement": {}}}));
+        let mut mark = mark_of(migrate());
+        mark.original = original(&before).unwrap();
+        let mut changed = before;
+        apply(&mut changed, &mark).unwrap();
+        let config = changed.update_config.as_mut().unwrap();
+        config.failure_action = Some(ServiceSpecUpdateConfigFailureActionEnum::PAUSE);
+        config.max_failure_ratio = Some(0.0);
+        undo(&mut changed, &mark, true).unwrap();
+        assert_eq!(changed.update_config, None);
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! The two scenarios: right, in time, and unnoticed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use swarmguard_end_to_end::app::{App, Deployed};
+use swarmguard_end_to_end::scenario::{self, Outcome, SESSIONS_HELD};
+use swarmguard_end_to_end::stage::wait_for;
+
+use crate::on_stage;
+
+const RUNS: usize = 5;
+const BREACH_TO_RUNNING_MS_MAX: f64 = 5_000.0;
+const DECISION_MS_MAX: f64 = 10.0;
+
+fn check_promises(outcome: &Outcome) -> Result<()> {
+    ensure!(outcome.breach_to_running_ms <= BREACH_TO_RUNNING_MS_MAX, "{outcome:?}");
+    ensure!(outcome.decision_ms()? <= DECISION_MS_MAX, "{outcome:?}");
+    ensure!(outcome.failed == 0, "{} requests failed: {:?}", outcome.failed, outcome.load.errors);
+    Ok(())
+}
+
+fn tell(what: &str, outcome: &Outcome) -> Result<()> {
+    println!(
+        "{what}: breach to running {:.0} ms, alert to decision {:.2} ms, {} requests, {} failed, p99 {:.0} ms",
+        outcome.breach_to_running_ms,
+        outcome.decision_ms()?,
+        outcome.requests,
+        outcome.failed,
+        outcome.load.latency_ms.p99,
+    );
+    Ok(())
+}
+
+#[test]
+fn a_sick_container_moves_in_time_and_nobody_notices() {
+    on_stage(async |stage| {
+        let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;
+        let written = web.spec(&stage.lab).await?;
+        for run in 1..=RUNS {
+            let before = web.running(&stage.lab).await?;
+            let (sick, place) = before.iter().next().context("no replica runs")?;
+            let outcome = scenario::one(stage, &web, place.node).await?;
+            tell(&format!("migration {run} of {RUNS}"), &outcome)?;
+            check_promises(&outcome)?;
+            let after = web.running(&stage.lab).await?;
+            ensure!(after.len() == 2 && !after.contains_key(sick), "{sick} was to go: {after:?}");
+            for (task, place) in before.iter().filter(|(task, _)| *task != sick) {
+                ensure!(after.get(task) == Some(place), "{task} was not to move: {after:?}");
+            }
+            ensure!(after.values().all(|now| now.node != place.node), "node{} was to be left: {after:?}", place.node);
+            let spec = web.spec(&stage.lab).await?;
+            ensure!(spec == written, "the spec is not as the user wrote it:\n{written:#}\n{spec:#}");
+            web.wait_for_replicas(&stage.lab, 2).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn heavy_traffic_adds_a_replica_and_never_more_than_the_maximum() {
+    on_stage(async |stage| {
+        let shop = Deployed::deploy(&stage.lab, App { replicas: 1, ..App::new("shop", 8090) }).await?;
+        let outcome = scenario::two(stage, &shop).await?;
+        tell("scale-up", &outcome)?;
+        check_promises(&outcome)?;
+        ensure!((outcome.replicas_before, outcome.replicas_after) == (1, 2), "{outcome:?}");
+        // What the load's sessions hold would come on top, beyond the memory limit.
+        tokio::time::sleep(SESSIONS_HELD).await;
+        for place in shop.running(&stage.lab).await?.into_values() {
+            let all = "/stress/combined?cpu=80&memory=84&network=72&duration=30&ramp=0";
+            shop.ask(&stage.lab, place.node, all).await?;
+        }
+        wait_for("the maximum to be the reason", Duration::from_secs(20), || async {
+            Ok((stage.service("shop").await?["last_decision"]["withheld"]["reason"] == "max_replicas").then_some(()))
+        })
+        .await?;
+        ensure!(shop.running(&stage.lab).await?.len() == 2 && stage.actions("shop").await?.len() == 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_service_whose_owner_did_not_allow_it_is_observed_only() {
+    on_stage(async |stage| {
+        let app = App { enabled: false, ..App::new("quiet", 8070) };
+        let quiet = Deployed::deploy(&stage.lab, app).await?;
+        let before = quiet.running(&stage.lab).await?;
+        let place = before.values().next().context("no replica runs")?;
+        quiet.ask(&stage.lab, place.node, "/stress/cpu?target=95&duration=30&ramp=0").await?;
+        wait_for("the decision that would be made", Duration::from_secs(20), || async {
+            Ok((stage.service("quiet").await?["last_decision"]["outcome"] == "observe").then_some(()))
+        })
+        .await?;
+        // Were it acted on, the mark would be in Swarm within milliseconds.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        ensure!(stage.actions("quiet").await?.is_empty(), "it was acted on");
+        ensure!(quiet.running(&stage.lab).await? == before, "its tasks changed");
+        Ok(())
+    });
+}
