@@ -3,16 +3,49 @@
 //! Absent is not zero: whatever the kernel could not tell is `None`. Percentages are of one core in `cpu_percent`, as
 //! `docker stats` shows them, and of all the container may use everywhere else.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::ids::{ContainerId, Name, ServiceRef, TaskId};
 
-/// Where a container's network counters come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// Where a container's network counters come from: one byte in a message, a word where people read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkSource {
     /// `/proc/<pid>/net/dev` of the container's own network namespace, loopback left out.
     ProcNetDev,
+}
+
+impl NetworkSource {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ProcNetDev => "proc_net_dev",
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::ProcNetDev => 0,
+        }
+    }
+}
+
+impl Serialize for NetworkSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(self.as_str())
+        } else {
+            serializer.serialize_u8(self.code())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NetworkSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            0 => Ok(Self::ProcNetDev),
+            other => Err(de::Error::invalid_value(de::Unexpected::Unsigned(other.into()), &"0 (proc_net_dev)")),
+        }
+    }
 }
 
 /// A container's or node's network traffic.

@@ -1,0 +1,7 @@
+//! What the planner decides, and what its checks catch, on a small Swarm of facts.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod checks;
+mod plan;
+mod world;
