@@ -75,6 +75,13 @@ impl KeptFile {
         (length < buffer.len()).then(|| &buffer[..length])
     }
 
+    /// Reads whole lines from `offset` on, as many as come at once; empty at the end.
+    pub fn read_lines<'a>(&self, offset: u64, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        let length = self.file.as_ref()?.read_at(buffer, offset).ok()?;
+        let end = buffer[..length].iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
+        Some(&buffer[..end])
+    }
+
     /// Reads only its first line, without the line end; the rest may be longer than `buffer`.
     pub fn read_first_line<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
         let length = self.file.as_ref()?.read_at(buffer, 0).ok()?;

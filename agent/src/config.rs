@@ -14,45 +14,49 @@ use swarmguard_http::Url;
 use swarmguard_influx::{Endpoint, Precision, Secret};
 use swarmguard_wire::Name;
 
+/// Of timestamps, where the URL does not say. Two ticks a second apart may fall into one second of the clock, and one
+/// point would replace the other.
+const DEFAULT_PRECISION: Precision = Precision::Milliseconds;
+
 /// Keys as the user gives them. The doc comments are the help texts.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Name of this node in metrics and alerts [default: Docker's name of the host]
-    #[arg(long, env = "SWARMGUARD_NODE")]
+    #[arg(long, global = true, env = "SWARMGUARD_NODE")]
     pub node: Option<String>,
     /// Time between samples, 100ms to 60s [default: the collector's poll_interval, else 1s]
-    #[arg(long, env = "SWARMGUARD_INTERVAL")]
+    #[arg(long, global = true, env = "SWARMGUARD_INTERVAL")]
     pub interval: Option<Span>,
     /// Address of a collector, http://host:5000; may be given several times, or separated by commas
-    #[arg(long, env = "SWARMGUARD_COLLECTOR", value_delimiter = ',')]
+    #[arg(long, global = true, env = "SWARMGUARD_COLLECTOR", value_delimiter = ',')]
     #[serde(deserialize_with = "one_or_many")]
     pub collector: Vec<String>,
     /// Database to write to: http://host:8086/write?db=NAME (InfluxDB 1) or
     /// http://host:8086/api/v2/write?org=ORG&bucket=BUCKET (InfluxDB 2, 3, VictoriaMetrics)
-    #[arg(long, env = "INFLUXDB_URL")]
+    #[arg(long, global = true, env = "INFLUXDB_URL")]
     pub influx_url: Option<String>,
     /// Token for the database; better given by environment or file, where other users do not see it
-    #[arg(long, env = "INFLUXDB_TOKEN", hide_env_values = true, value_parser = secret)]
+    #[arg(long, global = true, env = "INFLUXDB_TOKEN", hide_env_values = true, value_parser = secret)]
     #[serde(deserialize_with = "secret_in_file")]
     pub influx_token: Option<Secret>,
     /// Time between writes to the database, 1s to 5m [default: 10s]
-    #[arg(long, env = "SWARMGUARD_FLUSH_INTERVAL")]
+    #[arg(long, global = true, env = "SWARMGUARD_FLUSH_INTERVAL")]
     pub flush_interval: Option<Span>,
     /// Network interface of the node [default: the one of the default route]
-    #[arg(long, env = "NET_IFACE")]
+    #[arg(long, global = true, env = "NET_IFACE")]
     pub iface: Option<String>,
     /// Speed of the node's link in Mbit/s [default: what the kernel says]
-    #[arg(long, env = "SWARMGUARD_LINK_MBPS")]
+    #[arg(long, global = true, env = "SWARMGUARD_LINK_MBPS")]
     pub link_mbps: Option<f64>,
     /// Docker's address: unix:///path, tcp://host:port or http://host:port [default: unix:///var/run/docker.sock]
-    #[arg(long, env = "DOCKER_HOST")]
+    #[arg(long, global = true, env = "DOCKER_HOST")]
     pub docker_host: Option<String>,
     /// Folder below which the host's /proc and /sys are mounted [default: /]
-    #[arg(long, env = "SWARMGUARD_HOST_ROOT")]
+    #[arg(long, global = true, env = "SWARMGUARD_HOST_ROOT")]
     pub host_root: Option<PathBuf>,
     /// Log level: error, warn, info, debug or trace [default: info]
-    #[arg(long, env = "SWARMGUARD_LOG")]
+    #[arg(long, global = true, env = "SWARMGUARD_LOG")]
     pub log: Option<String>,
 }
 
@@ -108,15 +112,14 @@ impl Settings {
         let flush_interval =
             in_range("flush-interval", self.flush_interval, Duration::from_secs(1), Duration::from_secs(300))?
                 .unwrap_or(Duration::from_secs(10));
-        let precision = match interval {
-            Some(interval) if interval < Duration::from_secs(1) => Precision::Milliseconds,
-            Some(_) | None => Precision::Seconds,
-        };
         Ok(Config {
             node: self.node.as_deref().map(node_name).transpose()?,
             interval,
             collectors: self.collector.iter().map(|text| collector(text)).collect::<Result<_, _>>()?,
-            influx: self.influx_url.map(|url| config::influx(&url, self.influx_token, precision)).transpose()?,
+            influx: self
+                .influx_url
+                .map(|url| config::influx(&url, self.influx_token, DEFAULT_PRECISION))
+                .transpose()?,
             flush_interval,
             interface: self.iface,
             link_mbps: self.link_mbps.map(link_mbps).transpose()?,

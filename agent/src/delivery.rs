@@ -20,6 +20,9 @@ use crate::clock::ClockFilter;
 /// Alerts that wait for one collector.
 pub const ALERTS_WAITING_MAX: usize = 64;
 
+/// An alert that has waited longer says nothing about now: a later tick has said it again, or has not.
+const ALERT_AGE_MAX: Duration = Duration::from_secs(2);
+
 const TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -162,6 +165,9 @@ impl Collector {
         for attempt in 0..2 {
             if attempt > 0 {
                 tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            if now().since(alert.sampled_at) > ALERT_AGE_MAX {
+                break;
             }
             alert.sent_at = now();
             alert.clock_offset = self.clock.offset();

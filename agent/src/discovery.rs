@@ -5,6 +5,7 @@
 //! events were missed.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use bollard::Docker;
@@ -20,6 +21,8 @@ pub const CHANGES_MAX: usize = 256;
 
 /// Docker's answer to anything may take so long, in seconds: it is slow when many containers start at once.
 const DOCKER_TIMEOUT_S: u64 = 30;
+/// The node is asked who it is so often: it may join or leave a Swarm while its Docker runs on.
+const IDENTITY_INTERVAL: Duration = Duration::from_secs(60);
 const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
 
@@ -121,12 +124,21 @@ async fn session(
     let closed = |_| DiscoveryError::StreamEnded { host: host.to_owned() };
     changes.send(Change::Identity(node)).await.map_err(closed)?;
     changes.send(Change::Present(containers)).await.map_err(closed)?;
-    while let Some(event) = events.next().await {
-        if let Some(change) = change(&docker, event.map_err(unreachable)?).await {
-            changes.send(change).await.map_err(closed)?;
+    let mut identity_due = tokio::time::interval(IDENTITY_INTERVAL);
+    loop {
+        tokio::select! {
+            event = events.next() => {
+                let event = event.ok_or_else(|| DiscoveryError::StreamEnded { host: host.to_owned() })?;
+                if let Some(change) = change(&docker, event.map_err(unreachable)?).await.map_err(unreachable)? {
+                    changes.send(change).await.map_err(closed)?;
+                }
+            }
+            _ = identity_due.tick() => {
+                let node = identity(&docker, node_name).await.map_err(unreachable)?;
+                changes.send(Change::Identity(node)).await.map_err(closed)?;
+            }
         }
     }
-    Err(DiscoveryError::StreamEnded { host: host.to_owned() })
 }
 
 async fn connect(host: &str) -> Result<Docker, DiscoveryError> {
@@ -140,7 +152,7 @@ async fn connect(host: &str) -> Result<Docker, DiscoveryError> {
 }
 
 async fn identity(docker: &Docker, node_name: Option<&Name>) -> Result<NodeRef, bollard::errors::Error> {
-    let info = docker.info().await?;
+    let info = within(docker.info()).await?;
     let id = info.swarm.and_then(|swarm| swarm.node_id).and_then(|id| id.parse::<NodeId>().ok());
     let name = node_name.cloned().or_else(|| info.name.as_deref().map(Name::new)).unwrap_or_default();
     Ok(NodeRef { id, name })
@@ -148,16 +160,29 @@ async fn identity(docker: &Docker, node_name: Option<&Name>) -> Result<NodeRef, 
 
 async fn present(docker: &Docker) -> Result<Vec<Container>, bollard::errors::Error> {
     let mut containers = Vec::new();
-    for summary in docker.list_containers(None::<ListContainersOptions>).await? {
+    for summary in within(docker.list_containers(None::<ListContainersOptions>)).await? {
         let Some(id) = summary.id else { continue };
-        containers.extend(inspect(docker, &id).await);
+        containers.extend(inspect(docker, &id).await?);
     }
     Ok(containers)
 }
 
-/// `None` for a container that is gone already or never got a process.
-async fn inspect(docker: &Docker, id: &str) -> Option<Container> {
-    container(docker.inspect_container(id, None::<InspectContainerOptions>).await.ok()?)
+/// `None` for a container that is gone already or never got a process; any other failure is one, so that a container
+/// that could not be asked about in a busy moment is not overlooked for ever.
+async fn inspect(docker: &Docker, id: &str) -> Result<Option<Container>, bollard::errors::Error> {
+    match within(docker.inspect_container(id, None::<InspectContainerOptions>)).await {
+        Ok(found) => Ok(container(found)),
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// bollard limits the time to an answer's head only; its body may stall as well.
+async fn within<T>(
+    answer: impl Future<Output = Result<T, bollard::errors::Error>>,
+) -> Result<T, bollard::errors::Error> {
+    let limit = Duration::from_secs(DOCKER_TIMEOUT_S);
+    tokio::time::timeout(limit, answer).await.unwrap_or(Err(bollard::errors::Error::RequestTimeoutError))
 }
 
 fn container(found: ContainerInspectResponse) -> Option<Container> {
@@ -189,14 +214,14 @@ fn events_since(since: SystemTime) -> bollard::query_parameters::EventsOptions {
     EventsOptionsBuilder::new().since(&seconds.to_string()).filters(&filters).build()
 }
 
-async fn change(docker: &Docker, event: EventMessage) -> Option<Change> {
-    let id = event.actor?.id?;
-    match event.action?.as_str() {
-        "start" => inspect(docker, &id).await.map(Change::Started),
+async fn change(docker: &Docker, event: EventMessage) -> Result<Option<Change>, bollard::errors::Error> {
+    let (Some(id), Some(action)) = (event.actor.and_then(|actor| actor.id), event.action) else { return Ok(None) };
+    Ok(match action.as_str() {
+        "start" => inspect(docker, &id).await?.map(Change::Started),
         "die" => id.parse().ok().map(Change::Ended),
         "update" => id.parse().ok().map(Change::LimitsChanged),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]

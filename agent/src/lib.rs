@@ -50,8 +50,12 @@ use discovery::{CHANGES_MAX, Change};
 use host::Host;
 use sample::{Sampler, Tick};
 
-/// A report goes out at every so many ticks.
-pub const TICKS_PER_REPORT: u64 = 5;
+/// A report goes out so often, or at every tick where ticks are rarer.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Shortest and longest time between ticks that a collector may ask for.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_secs(60);
 
 /// How long the last points may take to be written when the agent stops.
 const FLUSH_AT_STOP_MAX: Duration = Duration::from_secs(3);
@@ -151,7 +155,7 @@ impl Agent {
 
     fn interval(&self) -> Duration {
         let collectors = Duration::from_millis(self.policy.borrow().interval_ms.into());
-        self.config.interval.unwrap_or(collectors)
+        self.config.interval.unwrap_or(collectors.clamp(INTERVAL_MIN, INTERVAL_MAX))
     }
 
     fn notice(&mut self, change: Change) {
@@ -176,7 +180,7 @@ impl Agent {
                 container: measured.sample.clone(),
             });
         }
-        if tick.number % TICKS_PER_REPORT == 2 {
+        if self.is_report_due(tick.number, interval) {
             self.collectors.report(self.report(&tick, at, interval));
         }
         if let Some(sink) = &mut self.sink {
@@ -184,6 +188,13 @@ impl Agent {
             points::write(sink, &self.node, &tick, unix_ns);
             sink.commit(now);
         }
+    }
+
+    /// Without alerts the collector sees breaches in reports alone, so each tick has one. The second tick has one in any
+    /// case: it is the first with rates, and the collector is waiting to know this node.
+    fn is_report_due(&self, tick: u64, interval: Duration) -> bool {
+        let ticks_per_report = REPORT_INTERVAL.as_millis().checked_div(interval.as_millis()).unwrap_or(1).max(1);
+        !self.policy.borrow().alert_immediately || u128::from(tick) % ticks_per_report == 2 % ticks_per_report
     }
 
     fn report(&self, tick: &Tick, at: Timestamp, interval: Duration) -> Report {
@@ -209,7 +220,8 @@ impl Agent {
 }
 
 fn ticker(interval: Duration) -> tokio::time::Interval {
-    let mut ticker = tokio::time::interval(interval);
+    // The first tick is a whole interval away: after a change of interval a rate over almost no time would be nonsense.
+    let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
     // After a pause (a suspended machine, a stopped process) one tick is enough: the missed ones would be empty.
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticker

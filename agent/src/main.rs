@@ -29,8 +29,6 @@ enum Command {
     Sample {
         #[arg(long, value_enum, default_value_t)]
         format: show::Format,
-        #[command(flatten)]
-        settings: Settings,
     },
 }
 
@@ -49,8 +47,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let file = cli.config.as_deref().map(read_yaml::<Settings>).transpose()?.unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match cli.command {
-        Some(Command::Sample { format, settings }) => {
-            let config = settings.or(cli.settings).or(file).resolve()?;
+        Some(Command::Sample { format }) => {
+            let config = cli.settings.or(file).resolve()?;
             log::to_stderr(config.log);
             let text = runtime.block_on(show::sample(&config, format));
             Ok(std::io::stdout().write_all(text.as_bytes())?)

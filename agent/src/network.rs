@@ -41,12 +41,23 @@ impl Source {
     /// Reads the counters and says where from.
     pub fn read(&self, interfaces: Interfaces<'_>, buffer: &mut [u8]) -> Option<(Counters, NetworkSource)> {
         match self {
-            Self::ProcNetDev(file) => {
-                let counters = parse_net_dev(file.read(buffer)?, interfaces)?;
-                Some((counters, NetworkSource::ProcNetDev))
-            }
+            Self::ProcNetDev(file) => Some((read_net_dev(file, interfaces, buffer)?, NetworkSource::ProcNetDev)),
             Self::Absent => None,
         }
+    }
+}
+
+/// The kernel gives this file about a page at a time, however large the buffer is: a node with some dozen containers
+/// has more interfaces than fit.
+fn read_net_dev(file: &KeptFile, interfaces: Interfaces<'_>, buffer: &mut [u8]) -> Option<Counters> {
+    let (mut sum, mut offset) = (None, 0);
+    loop {
+        let lines = file.read_lines(offset, buffer)?;
+        if lines.is_empty() {
+            return sum;
+        }
+        offset += lines.len() as u64;
+        add_net_dev(&mut sum, lines, interfaces)?;
     }
 }
 
@@ -65,10 +76,9 @@ const RX_PACKETS: usize = 1;
 const TX_BYTES: usize = 8;
 const TX_PACKETS: usize = 9;
 
-/// Adds up the lines of `/proc/net/dev`; `None` if no interface counts or a line is not whole.
-pub fn parse_net_dev(text: &[u8], interfaces: Interfaces<'_>) -> Option<Counters> {
+/// Adds lines of `/proc/net/dev` to `sum`, which stays absent while no interface counts; `None` if a line is not whole.
+fn add_net_dev(sum: &mut Option<Counters>, text: &[u8], interfaces: Interfaces<'_>) -> Option<()> {
     let text = std::str::from_utf8(text).ok()?;
-    let mut sum: Option<Counters> = None;
     for line in text.lines() {
         // The two header lines have bars and no colon.
         let Some((name, columns)) = line.split_once(':') else { continue };
@@ -87,7 +97,7 @@ pub fn parse_net_dev(text: &[u8], interfaces: Interfaces<'_>) -> Option<Counters
         sum.rx_packets = sum.rx_packets.wrapping_add(counters.rx_packets);
         sum.tx_packets = sum.tx_packets.wrapping_add(counters.tx_packets);
     }
-    sum
+    Some(())
 }
 
 fn parse_columns(columns: &str) -> Option<Counters> {
@@ -120,7 +130,8 @@ Inter-|   Receive                                                |  Transmit
 ";
 
     fn check(text: &str, interfaces: Interfaces<'_>, expected: Option<(u64, u64, u64, u64)>) {
-        let found = parse_net_dev(text.as_bytes(), interfaces);
+        let mut sum = None;
+        let found = add_net_dev(&mut sum, text.as_bytes(), interfaces).and(sum);
         let found = found.map(|c| (c.rx_bytes, c.rx_packets, c.tx_bytes, c.tx_packets));
         assert_eq!(found, expected, "{text}");
     }
@@ -140,6 +151,16 @@ Inter-|   Receive                                                |  Transmit
     fn no_interface_is_absent_and_not_zero() {
         check("", Interfaces::NotLoopback, None);
         check("    lo: 1000 10 0 0 0 0 0 0 1000 10 0 0 0 0 0 0\n", Interfaces::NotLoopback, None);
+    }
+
+    #[test]
+    fn a_file_longer_than_a_page_is_read_to_its_end() {
+        let path = std::env::temp_dir().join(format!("swarmguard-net-dev-{}", std::process::id()));
+        let line = |number: usize| format!("veth{number:04}: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n");
+        std::fs::write(&path, (0..1_000).map(line).collect::<String>()).unwrap();
+        let found = Source::proc_net_dev(&path).read(Interfaces::NotLoopback, &mut [0; 512]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(found.unwrap().0.rx_bytes, 1_000);
     }
 
     #[test]

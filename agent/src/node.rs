@@ -118,6 +118,7 @@ impl Node {
                 rates::ratio_percent(used as f64, memory.total_kib as f64)
             }),
             network: gained.and_then(|gained| facts.network(&gained, elapsed)),
+            link_mbps: facts.link_mbps.map(rates::round),
         }
     }
 }

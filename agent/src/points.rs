@@ -116,6 +116,7 @@ mod tests {
             memory_total_mb: Some(1000.0),
             memory_percent: None,
             network: None,
+            link_mbps: None,
         };
         Tick { number: 1, node, containers: vec![Measured { sample, network }] }
     }

@@ -58,6 +58,9 @@ fn a_sample_needs_nothing_and_comes_in_each_format() {
         assert!(output.status.success(), "{format}: {:?}", output);
         String::from_utf8(output.stdout).unwrap()
     };
+    let flag_wins =
+        agent().env("SWARMGUARD_NODE", "below").args(["sample", "--node=above", "--interval=100ms"]).output();
+    assert!(String::from_utf8(flag_wins.unwrap().stdout).unwrap().starts_with("node above"));
     let json: serde_json::Value = serde_json::from_str(&sample("json")).unwrap();
     assert_eq!(json["node"]["name"], "alone");
     assert!(json["sample"]["cpu_percent"].is_number() && json["containers"].as_array().is_some());

@@ -12,6 +12,9 @@ use swarmguard_daemon::config::{self, ConfigError, secret, secret_in_file};
 use swarmguard_influx::{Endpoint, Precision, Secret};
 use swarmguard_planner::{Policy, policy};
 
+/// How often agents report; theirs to keep, ours to know.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Keys as the user gives them. The doc comments are the help texts.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -94,6 +97,12 @@ pub struct Scenario2 {
     /// Scenario 2: seconds after a replica was added before the next [default: 60]
     #[arg(id = "s2_cool", long = "scenario2-scale-up-cooldown", env = "SWARMGUARD_SCENARIO2_SCALE_UP_COOLDOWN")]
     pub scale_up_cooldown: Option<u32>,
+    /// Seconds of idleness before a replica is taken away; checked, but without effect in this version [default: 180]
+    #[arg(id = "s2_down", long = "scenario2-scale-down-cooldown", env = "SWARMGUARD_SCENARIO2_SCALE_DOWN_COOLDOWN")]
+    pub scale_down_cooldown: Option<u32>,
+    /// Never fewer replicas than this; checked, but without effect in this version, which takes none away [default: 1]
+    #[arg(id = "s2_min", long = "scenario2-min-replicas", env = "SWARMGUARD_SCENARIO2_MIN_REPLICAS")]
+    pub min_replicas: Option<u64>,
     /// Scenario 2: never more replicas than this [default: 10]
     #[arg(id = "s2_max", long = "scenario2-max-replicas", env = "SWARMGUARD_SCENARIO2_MAX_REPLICAS")]
     pub max_replicas: Option<u64>,
@@ -187,8 +196,8 @@ impl Settings {
                     cpu_threshold, memory_threshold, network_threshold_max, cooldown_period, consecutive_breaches
                 }),
                 scenario2_scaling: first!(Scenario2, s2, b2, {
-                    cpu_threshold, memory_threshold, network_threshold_min, scale_up_cooldown, max_replicas,
-                    consecutive_breaches
+                    cpu_threshold, memory_threshold, network_threshold_min, scale_up_cooldown,
+                    scale_down_cooldown, min_replicas, max_replicas, consecutive_breaches
                 }),
             },
             monitoring: first!(Monitoring, self.monitoring, below.monitoring, {
@@ -208,6 +217,12 @@ impl Settings {
         let policy = self.policy()?;
         let (cpu_percent, memory_percent) = policy.alert_thresholds();
         let poll_interval = poll_interval(self.monitoring.poll_interval.unwrap_or(1.0))?;
+        // Agents report every five seconds, or at each tick where ticks are rarer; one report may be lost.
+        let window_min = 2 * poll_interval.max(REPORT_INTERVAL);
+        if policy.metric_window < window_min {
+            let allowed = format!("at least {window_min:?}, two reports of an agent");
+            return Err(ConfigError::value("monitoring.metric_window", policy.metric_window.as_secs(), allowed));
+        }
         let Performance { max_decision_time_ms, target_mttr_seconds, max_downtime_seconds, .. } = self.performance;
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
@@ -258,6 +273,11 @@ impl Settings {
         };
         let named = |error: policy::PolicyError| ConfigError::value(error.key, error.found, error.allowed);
         policy.validate().map_err(named)?;
+        let (min, max) = (scaling.min_replicas.unwrap_or(1), policy.scaling.max_replicas);
+        if !(1..=max).contains(&min) {
+            let allowed = format!("1 to max_replicas, which is {max}");
+            return Err(ConfigError::value("scenarios.scenario2_scaling.min_replicas", min, allowed));
+        }
         Ok(policy)
     }
 }
@@ -303,6 +323,8 @@ scenarios:
     memory_threshold: 80
     network_threshold_min: 65
     scale_up_cooldown: 60
+    scale_down_cooldown: 180
+    min_replicas: 1
     max_replicas: 10
     consecutive_breaches: 2
 monitoring:
@@ -329,6 +351,8 @@ performance:
         check("scenarios: {scenario1_migration: {cpu_treshold: 75}}", &["cpu_treshold", "cpu_threshold"]);
         check("scenarios: {scenario2_scaling: {max_replicas: 0}}", &["max_replicas", "0", "at least 1"]);
         check("scenarios: {scenario2_scaling: {max_replicas: lots}}", &["lots"]);
+        check("scenarios: {scenario2_scaling: {min_replicas: 11}}", &["min_replicas", "11", "1 to max_replicas"]);
+        check("monitoring: {metric_window: 5}", &["metric_window", "5", "at least 10s"]);
         check("monitoring: {poll_interval: 0}", &["poll_interval", "0", "0.1 to 60"]);
         check("docker-host: nowhere", &["docker-host", "nowhere", "unix:///path"]);
         check("listen: nowhere", &["nowhere"]);

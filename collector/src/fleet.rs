@@ -9,7 +9,7 @@ use swarmguard_planner::facts::{NodeReport, Swarm};
 use swarmguard_planner::window::Sample;
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::verbose::{CONTAINER_PREFIX_MIN, VerboseAlert, VerboseMetrics};
-use swarmguard_wire::{Alert, ContainerId, ContainerSample, Name, NodeId, NodeRef, Report, Timestamp};
+use swarmguard_wire::{Alert, ContainerId, ContainerSample, Name, NodeId, NodeRef, Report, ServiceId, Timestamp};
 
 /// An agent's clock is believed if it puts a message at most so far from when it came.
 const TRANSIT_MAX: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ pub enum ResolveError {
         prefix: String,
     },
     /// No running task of the service on the node has such a container.
-    #[error("no running container of service {service:?} on node {node:?} has an id that starts with {prefix:?}")]
+    #[error("not one running container of service {service:?} on node {node:?} has an id that starts with {prefix:?}")]
     Container {
         /// The digits given.
         prefix: String,
@@ -60,6 +60,19 @@ impl Fleet {
     /// The facts, to plan with.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Forgets what was not heard of for long.
+    pub fn forget(&mut self, now: Timestamp) {
+        self.facts.forget(now);
+    }
+
+    /// After an action the old view of its service is wrong: until the next one it counts as being acted on.
+    pub fn distrust(&mut self, service: &ServiceId) {
+        let known = self.facts.swarm.as_mut().and_then(|swarm| swarm.services.get_mut(service));
+        if let Some(service) = known {
+            service.action_marked = true;
+        }
     }
 
     /// The Swarm's state, replaced whole.
@@ -83,15 +96,20 @@ impl Fleet {
         }
         // A node that is in no Swarm has no place in a plan.
         let Some(id) = self.node_id(&report.node) else { return };
+        let known = self.facts.swarm.as_ref().is_none_or(|swarm| swarm.nodes.contains_key(&id));
+        if !known {
+            return;
+        }
         let node = NodeReport {
             name: report.node.name.clone(),
             received_at,
             cpu_percent: report.sample.cpu_percent,
             memory_percent: report.sample.memory_percent,
             network_percent: report.sample.network.and_then(|network| network.percent),
+            link_mbps: report.sample.link_mbps,
             containers: report.containers.len(),
         };
-        self.facts.reports.insert(id, node);
+        self.facts.record_report(id, node);
     }
 
     fn record(&mut self, container: &ContainerSample, tick: u64, times: Times) {
@@ -132,7 +150,7 @@ impl Fleet {
         received_at: Timestamp,
         follows_within: Duration,
     ) -> Result<(), ResolveError> {
-        let container = self.resolve(alert)?;
+        let (node, container) = self.resolve(alert)?;
         let newest = self.facts.containers.get(&container).and_then(|window| window.newest());
         let tick = newest.map_or(1, |newest| {
             let gap = if received_at.since(newest.received_at) <= follows_within { 1 } else { 2 };
@@ -142,7 +160,12 @@ impl Fleet {
         let claimed = seconds_since_epoch(alert.timestamp);
         let sent = Sent { sampled_at: claimed, sent_at: claimed, offset: Some(ClockOffset::default()) };
         let times = sent.by_our_clock(received_at);
-        let VerboseMetrics { cpu_percent, memory_percent, network_percent, .. } = alert.metrics;
+        let VerboseMetrics { cpu_percent, memory_percent, network_percent, network_rx_mbps, network_tx_mbps, .. } =
+            alert.metrics;
+        // Without a share of the link it is worked out, if the node's agent has told the link's speed.
+        let link_mbps = self.facts.reports.get(&node).and_then(|report| report.link_mbps).filter(|mbps| *mbps > 0.0);
+        let busier = network_rx_mbps.into_iter().chain(network_tx_mbps).reduce(f32::max);
+        let network_percent = network_percent.or_else(|| Some(busier? / link_mbps? * 100.0));
         let sample = Sample {
             tick,
             sampled_at: times.sampled_at,
@@ -157,7 +180,7 @@ impl Fleet {
         Ok(())
     }
 
-    fn resolve(&self, alert: &VerboseAlert) -> Result<ContainerId, ResolveError> {
+    fn resolve(&self, alert: &VerboseAlert) -> Result<(NodeId, ContainerId), ResolveError> {
         let swarm = self.facts.swarm.as_ref().ok_or(ResolveError::NotReady)?;
         let (service, prefix) = (alert.service_name.clone(), alert.container_id.clone());
         let node = self.node_named(&alert.node).ok_or_else(|| ResolveError::Node { name: alert.node.clone() })?;
@@ -168,7 +191,11 @@ impl Fleet {
         }
         let here = named.tasks.values().filter(|task| task.is_running() && task.node.as_ref() == Some(&node));
         let mut found = here.filter_map(|task| task.container).filter(|id| id.to_string().starts_with(&prefix));
-        found.next().ok_or(ResolveError::Container { prefix, service, node: alert.node.clone() })
+        match (found.next(), found.next()) {
+            (Some(container), None) => Ok((node, container)),
+            // Several: none is meant for sure.
+            (None | Some(_), _) => Err(ResolveError::Container { prefix, service, node: alert.node.clone() }),
+        }
     }
 }
 

@@ -22,8 +22,8 @@ use tokio::sync::Semaphore;
 
 use crate::state::Shared;
 
-/// Connections at a time: a thousand agents and some people.
-pub const CONNECTIONS_MAX: usize = 2_048;
+/// Connections at a time. Below the usual limit of 1,024 open files, so that Docker's and the database's still fit.
+pub const CONNECTIONS_MAX: usize = 960;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);

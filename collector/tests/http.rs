@@ -147,6 +147,7 @@ fn report() -> Vec<u8> {
             memory_total_mb: Some(1000.0),
             memory_percent: Some(50.0),
             network: None,
+            link_mbps: Some(20.0),
         },
         containers: vec![sample()],
         containers_omitted: 0,
@@ -197,6 +198,7 @@ async fn a_report_makes_its_node_known() {
 #[tokio::test]
 async fn an_alert_in_words_works_and_its_repetition_counts_as_a_row() {
     let mut collector = Collector::start().await;
+    collector.send(Method::POST, "/report", Some(MSGPACK), &report()).await;
     for _ in 0..2 {
         let response = collector.send(Method::POST, "/alert", Some(JSON), &verbose(|_| ())).await;
         assert_eq!(response.status, 200, "{:?}", response.body);
@@ -204,8 +206,9 @@ async fn an_alert_in_words_works_and_its_repetition_counts_as_a_row() {
     let state = collector.shared.state();
     let window = &state.fleet.facts().containers[&container_id()];
     let ticks: Vec<u64> = window.newest_first().map(|sample| sample.tick).collect();
-    assert_eq!(ticks, [2, 1]);
+    assert_eq!(ticks, [11, 10, 9], "they follow the report's tick");
     assert_eq!(window.newest().unwrap().cpu_percent, Some(85.5));
+    assert_eq!(window.newest().unwrap().network_percent, Some(76.0), "15.2 of the node's 20 Mbit/s");
 }
 
 /// Path, content type, body, the status it is to be answered with, and a part of the reason.

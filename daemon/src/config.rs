@@ -88,7 +88,9 @@ pub fn log_level(text: &str) -> Result<tracing::Level, ConfigError> {
 pub fn influx(url: &str, token: Option<Secret>, precision: Precision) -> Result<Endpoint, ConfigError> {
     Endpoint::parse(url, token, precision).map_err(|error| {
         let forms = "http://host:8086/write?db=NAME or http://host:8086/api/v2/write?org=ORG&bucket=BUCKET";
-        ConfigError::value("influx-url", format!("{url:?}"), format!("{forms} ({error})"))
+        // The query may hold a password.
+        let shown = url.split('?').next().unwrap_or_default();
+        ConfigError::value("influx-url", format!("{shown:?}"), format!("{forms} ({error})"))
     })
 }
 

@@ -15,6 +15,12 @@ use crate::window::{Sample, Window};
 /// How long samples and reports are kept.
 pub const MEMORY: Duration = Duration::from_secs(300);
 
+/// Most containers known; samples of others are not taken while so many are.
+pub const CONTAINERS_MAX: usize = 50_000;
+
+/// Most nodes known; reports of others are not taken while so many are.
+pub const NODES_MAX: usize = 5_000;
+
 /// Everything a plan rests on.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -29,7 +35,16 @@ pub struct Facts {
 impl Facts {
     /// Records one sample of a container.
     pub fn record_sample(&mut self, container: ContainerId, sample: Sample) {
-        self.containers.entry(container).or_default().push(sample, MEMORY);
+        if self.containers.len() < CONTAINERS_MAX || self.containers.contains_key(&container) {
+            self.containers.entry(container).or_default().push(sample, MEMORY);
+        }
+    }
+
+    /// Records what a node's agent said.
+    pub fn record_report(&mut self, node: NodeId, report: NodeReport) {
+        if self.reports.len() < NODES_MAX || self.reports.contains_key(&node) {
+            self.reports.insert(node, report);
+        }
     }
 
     /// Forgets containers and nodes that were not heard of for [`MEMORY`].
@@ -252,6 +267,8 @@ pub struct NodeReport {
     pub memory_percent: Option<f32>,
     /// Network in percent of the link.
     pub network_percent: Option<f32>,
+    /// The link's speed, in Mbit/s.
+    pub link_mbps: Option<f32>,
     /// Containers that the agent sees.
     pub containers: usize,
 }

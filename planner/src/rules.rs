@@ -135,7 +135,7 @@ pub fn worst(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) 
 
 fn finding(container: ContainerId, node: NodeId, window: &Window, policy: &Policy, now: Timestamp) -> Option<Finding> {
     let newest = *window.newest()?;
-    if now.since(newest.received_at) > policy.metric_window {
+    if now.since(newest.sampled_at) > policy.metric_window {
         return None;
     }
     let newest_condition = condition(&newest, policy);

@@ -96,6 +96,7 @@ impl Message for Report {
         in_range("cpu_percent", self.sample.cpu_percent)?;
         in_range("memory_percent", self.sample.memory_percent)?;
         in_range("memory_total_mb", self.sample.memory_total_mb)?;
+        in_range("link_mbps", self.sample.link_mbps)?;
         network_in_range(self.sample.network.as_ref())?;
         self.containers.iter().try_for_each(container_in_range)
     }

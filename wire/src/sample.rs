@@ -104,4 +104,6 @@ pub struct NodeSample {
     pub memory_percent: Option<f32>,
     /// Traffic of the node's interface.
     pub network: Option<Network>,
+    /// The speed of its link, in Mbit/s.
+    pub link_mbps: Option<f32>,
 }

@@ -67,6 +67,7 @@ fn report() -> Report {
             memory_total_mb: Some(7_812.5),
             memory_percent: Some(40.0),
             network: None,
+            link_mbps: Some(100.0),
         },
         containers: vec![container()],
         containers_omitted: 0,

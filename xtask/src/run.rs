@@ -83,6 +83,10 @@ pub(crate) fn become_root() -> Result<()> {
     let owner = format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let mut chown = Command::new("sudo");
     chown.args(["chown", "--recursive", &owner]).arg(target_folder());
+    // What cargo has downloaded meanwhile must stay the user's too.
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    chown.args(home.map(|home| home.join("registry")).filter(|registry| registry.is_dir()));
     run(chown)?;
     std::process::exit(status.code().unwrap_or(1));
 }

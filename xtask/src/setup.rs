@@ -82,6 +82,9 @@ fn apt(args: &[&str]) -> Result<()> {
     crate::run::run(command).context("installing packages")
 }
 
+/// 101: "action forbidden by policy".
+const POLICY_TEXT: &str = "#!/bin/sh\n# made by cargo xtask setup, for as long as it installs packages\nexit 101\n";
+
 /// While it lives, packages are installed without starting their services. A policy that is there already stays.
 struct NoServices {
     ours: bool,
@@ -90,14 +93,16 @@ struct NoServices {
 impl NoServices {
     fn declare() -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
-        if Path::new(POLICY).exists() {
-            return Ok(Self { ours: false });
+        // One of ours that an interrupted run left behind is ours again.
+        match std::fs::read_to_string(POLICY) {
+            Ok(text) => return Ok(Self { ours: text == POLICY_TEXT }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("reading {POLICY}")),
         }
         let mut options = std::fs::OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o755).open(POLICY);
         let mut file = file.with_context(|| format!("writing {POLICY}"))?;
-        // 101: "action forbidden by policy".
-        std::io::Write::write_all(&mut file, b"#!/bin/sh\nexit 101\n").with_context(|| format!("writing {POLICY}"))?;
+        std::io::Write::write_all(&mut file, POLICY_TEXT.as_bytes()).with_context(|| format!("writing {POLICY}"))?;
         Ok(Self { ours: true })
     }
 }

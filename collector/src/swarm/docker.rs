@@ -8,6 +8,8 @@ mod read;
 mod spec;
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
@@ -85,7 +87,7 @@ impl DockerSwarm {
             return Err(SwarmError::Address { found: host.to_owned() });
         };
         let docker = connected.map_err(failed("connecting to the manager"))?;
-        let docker = docker.negotiate_version().await.map_err(failed("asking the manager for its version"))?;
+        let docker = within(docker.negotiate_version()).await.map_err(failed("asking the manager for its version"))?;
         Ok(Self { docker })
     }
 
@@ -95,9 +97,9 @@ impl DockerSwarm {
     /// When the manager does not answer, or is none.
     pub async fn read(&self, now: Timestamp) -> Result<Swarm, SwarmError> {
         let (services, tasks, nodes) = tokio::join!(
-            self.docker.list_services(None::<ListServicesOptions>),
-            self.docker.list_tasks(None::<ListTasksOptions>),
-            self.docker.list_nodes(None::<ListNodesOptions>),
+            within(self.docker.list_services(None::<ListServicesOptions>)),
+            within(self.docker.list_tasks(None::<ListTasksOptions>)),
+            within(self.docker.list_nodes(None::<ListNodesOptions>)),
         );
         let services = services.map_err(failed("listing services (is this node a manager?)"))?;
         let tasks = tasks.map_err(failed("listing tasks"))?;
@@ -112,7 +114,8 @@ impl DockerSwarm {
     pub async fn tasks(&self, service: &ServiceId) -> Result<Vec<(TaskId, Task)>, SwarmError> {
         let filters = HashMap::from([("service".to_owned(), vec![service.to_string()])]);
         let options = ListTasksOptionsBuilder::new().filters(&filters).build();
-        let tasks = self.docker.list_tasks(Some(options)).await.map_err(failed("listing the service's tasks"))?;
+        let tasks =
+            within(self.docker.list_tasks(Some(options))).await.map_err(failed("listing the service's tasks"))?;
         Ok(tasks.into_iter().filter_map(read::task).map(|(_, id, task)| (id, task)).collect())
     }
 
@@ -152,7 +155,7 @@ impl DockerSwarm {
     }
 
     async fn inspect(&self, service: &ServiceId) -> Result<(u64, ServiceSpec), SwarmError> {
-        let found = self.docker.inspect_service(service.as_str(), None::<InspectServiceOptions>).await;
+        let found = within(self.docker.inspect_service(service.as_str(), None::<InspectServiceOptions>)).await;
         let found = found.map_err(|error| match status(&error) {
             Some(404) => SwarmError::Gone,
             _ => SwarmError::Docker { what: "inspecting the service", source: error },
@@ -169,7 +172,7 @@ impl DockerSwarm {
         let version_i32 = i32::try_from(version)
             .map_err(|_| SwarmError::Spec { why: "its version is beyond what the client can send" })?;
         let options = UpdateServiceOptionsBuilder::new().version(version_i32).build();
-        match self.docker.update_service(service.as_str(), spec, options, None).await {
+        match within(self.docker.update_service(service.as_str(), spec, options, None)).await {
             Ok(_) => Ok(()),
             Err(error) if is_out_of_sequence(&error) => {
                 Err(SwarmError::Version { planned: version, found: version + 1 })
@@ -178,6 +181,12 @@ impl DockerSwarm {
             Err(source) => Err(SwarmError::Docker { what: "updating the service", source }),
         }
     }
+}
+
+/// bollard limits the time to an answer's head only; its body may stall as well.
+async fn within<T>(answer: impl Future<Output = Result<T, DockerError>>) -> Result<T, DockerError> {
+    let limit = Duration::from_secs(DOCKER_TIMEOUT_S);
+    tokio::time::timeout(limit, answer).await.unwrap_or(Err(DockerError::RequestTimeoutError))
 }
 
 fn failed(what: &'static str) -> impl Fn(DockerError) -> SwarmError {

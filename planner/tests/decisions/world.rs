@@ -160,6 +160,7 @@ pub(crate) fn report(percent: f32) -> NodeReport {
         cpu_percent: Some(percent),
         memory_percent: Some(percent),
         network_percent: Some(1.0),
+        link_mbps: None,
         containers: 1,
     }
 }
