@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmguard_daemon::presence::Presence;
+use swarmguard_daemon::presence::{Presence, chain};
 use swarmguard_influx::Sink;
-use swarmguard_planner::facts::{Mode, Swarm};
+use swarmguard_planner::facts::Swarm;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Memory, Outcome, checks, plan};
 use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
@@ -19,9 +19,12 @@ use tokio::time::MissedTickBehavior;
 use crate::clock::now;
 use crate::events;
 use crate::executor::{self, Ended};
-use crate::journal::{ActionRecord, State, TimeLine};
+use crate::journal::{ActionRecord, State, record};
 use crate::state::Shared;
-use crate::swarm::{DockerSwarm, Mark, SwarmError, mark};
+use crate::swarm::{DockerSwarm, Mark, SwarmError};
+
+/// An action that could not be taken over is tried again after this.
+const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
 
 /// How often the whole Swarm is read.
 const SWARM_READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,6 +41,15 @@ enum News {
     Ended { service: ServiceId, kind: ActionKind, record: Box<ActionRecord>, ended: Box<Ended> },
     /// There was nothing to take over after all.
     NothingToTakeOver { service: ServiceId },
+}
+
+/// What made the loop look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waked {
+    /// An alert.
+    ByFacts,
+    /// A look at the Swarm.
+    ByTime,
 }
 
 /// The loop and what it alone knows.
@@ -83,9 +95,10 @@ impl ControlLoop {
         let shared = self.shared.clone();
         loop {
             tokio::select! {
-                () = shared.facts_came() => self.decide(),
+                () = shared.facts_came() => self.decide(Waked::ByFacts),
                 _ = read.tick(), if !reading => {
                     reading = true;
+                    self.shared.state().fleet.forget(now());
                     self.read_swarm();
                 }
                 Some(news) = self.inbox.recv() => match news {
@@ -147,11 +160,11 @@ impl ControlLoop {
             state.fleet.record_swarm(swarm, now());
         }
         marked.into_iter().for_each(|service| self.take_over(service));
-        self.decide();
+        self.decide(Waked::ByTime);
     }
 
     /// Plans, checks and hands over, without waiting for anything.
-    fn decide(&mut self) {
+    fn decide(&mut self, waked: Waked) {
         let at = now();
         let shared = self.shared.clone();
         let mut state = shared.state();
@@ -169,11 +182,14 @@ impl ControlLoop {
                 tracing::error!(service = %decision.service_name, %violation, "a planned action breaks a promise: not done");
                 continue;
             }
+            // One that had to wait for a cooldown or a look at the Swarm says nothing about how fast decisions are.
             let took = at.since(action.trigger().received_at);
-            state.counters.decision_us_max =
-                state.counters.decision_us_max.max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-            if took > shared.config.expected.decision {
+            if waked == Waked::ByFacts && took > shared.config.expected.decision {
                 tracing::warn!(took = ?took, "the decision took longer than performance.max_decision_time_ms");
+            }
+            if waked == Waked::ByFacts {
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                state.counters.decision_us_max = state.counters.decision_us_max.max(micros);
             }
             if let Some(record) = self.act(action, state.fleet.facts().swarm.as_ref(), at) {
                 state.counters.actions += 1;
@@ -186,10 +202,10 @@ impl ControlLoop {
         let docker = self.docker.clone()?;
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
-        let record = planned_record(id.clone(), &action, swarm?, decided_at);
+        let record = record::planned(id.clone(), &action, swarm?, decided_at);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
         self.memory.started(&service, kind, decided_at);
-        let mark = Mark::new(id, &action, record.replicas_before, decided_at);
+        let mark = Mark::new(id, &action, record.replicas_before, record.times);
         let (news, deadline) = (self.news.clone(), self.shared.config.policy.action_deadline);
         let running = record.clone();
         tokio::spawn(async move {
@@ -209,14 +225,19 @@ impl ControlLoop {
         let (news, deadline) = (self.news.clone(), self.shared.config.policy.action_deadline);
         let service_name = self.service_name(&service);
         let names = self.node_names();
-        tracing::info!(service = %service_name, "taking over an action that was begun before");
         tokio::spawn(async move {
             let message = match executor::take_over(&docker, &service, deadline).await {
-                Some((mark, ended)) => {
-                    let record = Box::new(taken_over_record(&service, service_name, &names, &mark));
+                Ok(Some((mark, ended))) => {
+                    let record = Box::new(record::taken_over(&service, service_name, &names, &mark));
                     News::Ended { service, kind: mark.kind(), record, ended: Box::new(ended) }
                 }
-                None => News::NothingToTakeOver { service },
+                Ok(None) => News::NothingToTakeOver { service },
+                Err(error) => {
+                    // Said once and tried again after a while: a person may be needed.
+                    tracing::warn!(service = %service_name, error = %chain(&error), "an action cannot be taken over");
+                    tokio::time::sleep(TAKE_OVER_PAUSE).await;
+                    News::NothingToTakeOver { service }
+                }
             };
             let _ = news.send(message).await;
         });
@@ -228,11 +249,14 @@ impl ControlLoop {
         self.trusted_from = at;
         match ended.state {
             State::Refused => self.memory.refused(service, at),
-            State::Running | State::Completed | State::Reverted | State::Superseded | State::Unfinished => {
-                self.memory.ended(service, kind, at)
-            }
+            State::Running
+            | State::Completed
+            | State::Reverted
+            | State::Left
+            | State::Superseded
+            | State::Unfinished => self.memory.ended(service, kind, at),
         }
-        complete(&mut record, ended, &self.node_names());
+        record::complete(&mut record, ended, &self.node_names());
         self.judge(&record);
         events::print(&record);
         if let Some(sink) = &mut self.sink {
@@ -240,7 +264,9 @@ impl ControlLoop {
             events::write(sink, &record, unix_ns);
             sink.flush();
         }
-        self.shared.state().journal.record_action(record);
+        let mut state = self.shared.state();
+        state.fleet.distrust(service);
+        state.journal.record_action(record);
     }
 
     /// Tells a person what came of it, and what was not as expected.
@@ -254,7 +280,7 @@ impl ControlLoop {
             State::Completed => {
                 tracing::info!(%service, %kind, from, to, %replicas, breach_to_running_ms = took, "action completed")
             }
-            State::Running | State::Reverted | State::Refused | State::Superseded | State::Unfinished => {
+            State::Running | State::Reverted | State::Left | State::Refused | State::Superseded | State::Unfinished => {
                 tracing::warn!(%service, %kind, %outcome, detail = record.detail, "action not completed");
             }
         }
@@ -280,104 +306,4 @@ impl ControlLoop {
         let service = state.fleet.facts().swarm.as_ref().and_then(|swarm| swarm.services.get(id));
         service.map_or_else(|| id.to_string(), |service| service.name.to_string())
     }
-}
-
-fn planned_record(id: String, action: &Action, swarm: &Swarm, decided_at: Timestamp) -> ActionRecord {
-    let trigger = action.trigger();
-    let name = |node: &NodeId| swarm.nodes.get(node).map_or_else(|| node.to_string(), |node| node.hostname.to_string());
-    let replicas = match swarm.services.get(&trigger.service).map(|service| service.mode) {
-        Some(Mode::Replicated { replicas }) => replicas,
-        Some(Mode::Global | Mode::Job) | None => 0,
-    };
-    let (from_node, to_node, replicas_before, replicas_after) = match action {
-        Action::Migrate(migrate) => {
-            let targets: Vec<String> = migrate.target.nodes().iter().map(name).collect();
-            (Some(name(&migrate.source)), Some(targets.join(" or ")), replicas, replicas)
-        }
-        Action::ScaleUp(scale_up) => (None, None, scale_up.from, scale_up.to),
-    };
-    ActionRecord {
-        id,
-        kind: action.kind().as_str().to_owned(),
-        service: trigger.service.to_string(),
-        service_name: trigger.service_name.to_string(),
-        state: State::Running,
-        detail: None,
-        container: Some(trigger.container.to_string()),
-        cpu_percent: trigger.cpu_percent,
-        memory_percent: trigger.memory_percent,
-        network_percent: trigger.network_percent,
-        from_node,
-        to_node,
-        replicas_before,
-        replicas_after,
-        has_healthcheck: trigger.has_healthcheck,
-        running_min: None,
-        downtime_ms: 0.0,
-        times: TimeLine {
-            t0: Some(trigger.breach_at),
-            t1: Some(trigger.sent_at),
-            t2: Some(trigger.received_at),
-            t3: Some(decided_at),
-            ..TimeLine::default()
-        },
-        times_ms: [None; 7],
-    }
-}
-
-fn taken_over_record(
-    service: &ServiceId,
-    service_name: String,
-    names: &BTreeMap<NodeId, Name>,
-    mark: &Mark,
-) -> ActionRecord {
-    let (from_node, replicas_after) = match &mark.change {
-        mark::Change::Migrate { source, .. } => (Some(label(names, source)), mark.replicas),
-        mark::Change::ScaleUp { to } => (None, *to),
-    };
-    ActionRecord {
-        id: mark.id.clone(),
-        kind: mark.kind().as_str().to_owned(),
-        service: service.to_string(),
-        service_name,
-        state: State::Running,
-        detail: Some("taken over from a collector before".to_owned()),
-        container: None,
-        cpu_percent: None,
-        memory_percent: None,
-        network_percent: None,
-        from_node,
-        to_node: None,
-        replicas_before: mark.replicas,
-        replicas_after,
-        has_healthcheck: None,
-        running_min: None,
-        downtime_ms: 0.0,
-        times: TimeLine::default(),
-        times_ms: [None; 7],
-    }
-}
-
-/// A node's name, else its identifier.
-fn label(names: &BTreeMap<NodeId, Name>, id: &NodeId) -> String {
-    names.get(id).map_or_else(|| id.to_string(), Name::to_string)
-}
-
-fn complete(record: &mut ActionRecord, ended: &Ended, names: &BTreeMap<NodeId, Name>) {
-    record.state = ended.state.clone();
-    if ended.detail.is_some() {
-        record.detail.clone_from(&ended.detail);
-    }
-    if let Some(node) = &ended.reached {
-        record.to_node = Some(label(names, node));
-    }
-    if ended.state != State::Completed {
-        record.replicas_after = record.replicas_before;
-    }
-    record.running_min = ended.running_min;
-    record.downtime_ms = ended.downtime.as_secs_f64() * 1e3;
-    record.times.t4 = ended.called_at;
-    record.times.t5 = ended.running_at;
-    record.times.t6 = ended.gone_at;
-    record.times_ms = record.times.millis();
 }

@@ -29,6 +29,7 @@ pub fn write(sink: &mut Sink, record: &ActionRecord, unix_ns: i64) {
         .field("cpu_percent", float(record.cpu_percent))
         .field("memory_percent", float(record.memory_percent))
         .field("network_percent", float(record.network_percent))
+        .field("t0_unix_ms", record.times.t0.map(|t0| t0.as_micros() / 1_000))
         .field("t1_ms", t1)
         .field("t2_ms", t2)
         .field("t3_ms", t3)

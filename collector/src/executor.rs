@@ -1,23 +1,29 @@
 //! Carries out one action, from the first update to the user's spec put back. It chooses nothing.
 //!
-//! `begin → watch → end`, with a deadline: what is not running by then is taken back. The same watch and end serve an
-//! action that another collector began: all they need is the mark in the service's labels.
+//! `begin → watch → end`, with a deadline: what is not running by then is backed out of, but only where Swarm is sure
+//! to keep the healthy task and drop the other. The same watch and end serve an action that another collector began:
+//! all they need is the mark in the service's labels.
 
+use std::future::Future;
 use std::time::Duration;
 
 use swarmguard_planner::Action;
-use swarmguard_wire::{ServiceId, Timestamp};
+use swarmguard_planner::facts::Task;
+use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use crate::clock::now;
 use crate::journal::State;
-use crate::swarm::{self, DockerSwarm, Mark, Progress, SwarmError, WATCH_PAUSE, mark};
+use crate::swarm::{self, DockerSwarm, Mark, Progress, Retreat, SwarmError, WATCH_PAUSE, mark};
 
-/// Attempts at putting the user's spec back when someone changes the service at the same moment.
-const END_ATTEMPTS: u32 = 20;
-const END_PAUSE: Duration = Duration::from_millis(200);
+/// Attempts at an update when someone changes the service at the same moment.
+const UPDATE_ATTEMPTS: u32 = 20;
+const UPDATE_PAUSE: Duration = Duration::from_millis(200);
 
 /// The mark is looked for at every so many looks at the tasks.
 const LOOKS_PER_MARK: u32 = 10;
+
+/// How long a retreat may take: stopping a task that never became healthy, within its stop grace period.
+const RETREAT_MAX: Duration = Duration::from_secs(60);
 
 /// How an action ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,16 +42,16 @@ pub struct Ended {
     pub running_min: Option<u64>,
     /// Time in which no task was seen running.
     pub downtime: Duration,
-    /// The node of the newest task that runs off the source.
-    pub reached: Option<swarmguard_wire::NodeId>,
+    /// The planned target that a task now runs on.
+    pub reached: Option<NodeId>,
 }
 
 impl Ended {
-    fn new() -> Self {
+    fn begun(called_at: Option<Timestamp>) -> Self {
         Self {
             state: State::Running,
             detail: None,
-            called_at: None,
+            called_at,
             running_at: None,
             gone_at: None,
             running_min: None,
@@ -68,7 +74,7 @@ impl Ended {
         if progress.replacement_running {
             self.running_at.get_or_insert(at);
         }
-        if progress.replacement_running && progress.old_gone {
+        if progress.is_done() {
             self.gone_at.get_or_insert(at);
         }
     }
@@ -76,9 +82,10 @@ impl Ended {
 
 /// Carries out a planned action.
 pub async fn execute(docker: &DockerSwarm, action: &Action, mut mark: Mark, deadline: Duration) -> Ended {
-    let mut ended = Ended::new();
     let service = &action.trigger().service;
-    ended.called_at = Some(now());
+    let called_at = now();
+    mark.times.t4 = Some(called_at);
+    let ended = Ended::begun(Some(called_at));
     match docker.begin(action, &mut mark).await {
         Ok(()) => finish(docker, service, &mark, deadline, ended).await,
         // Swarm may have taken an update whose answer was lost; the mark would tell.
@@ -90,44 +97,93 @@ pub async fn execute(docker: &DockerSwarm, action: &Action, mut mark: Mark, dead
     }
 }
 
-/// Takes over an action that was begun before, by whomever.
-pub async fn take_over(docker: &DockerSwarm, service: &ServiceId, deadline: Duration) -> Option<(Mark, Ended)> {
-    let mark = docker.mark(service).await.ok().flatten()?;
-    let mut ended = Ended::new();
-    ended.called_at = Some(mark.begun_at);
-    let ended = finish(docker, service, &mark, deadline, ended).await;
-    Some((mark, ended))
+/// Takes over an action that was begun before, by whomever; it has the whole deadline again, since the clock of the
+/// collector that began it is not this one's. `None` if there is none after all.
+///
+/// # Errors
+/// When the mark cannot be read, or the service not be asked for.
+pub async fn take_over(
+    docker: &DockerSwarm,
+    service: &ServiceId,
+    deadline: Duration,
+) -> Result<Option<(Mark, Ended)>, SwarmError> {
+    let Some(mark) = docker.mark(service).await? else { return Ok(None) };
+    let begun = Ended::begun(mark.times.t4);
+    let ended = finish(docker, service, &mark, deadline, begun).await;
+    Ok(Some((mark, ended)))
 }
 
 async fn finish(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, deadline: Duration, mut ended: Ended) -> Ended {
-    let watched = watch(docker, service, mark, deadline, &mut ended).await;
-    let (state, detail) = match watched {
-        Watched::Done => (State::Completed, None),
-        Watched::Deadline => {
-            let text = format!("what was asked for did not run within {} s", deadline.as_secs());
-            (State::Reverted, Some(text))
-        }
+    let retreat = match watch(docker, service, mark, deadline, &mut ended).await {
+        Watched::Done => return end(docker, service, mark, false, ended.with(State::Completed, None)).await,
         Watched::Superseded(why) => return ended.with(State::Superseded, why),
+        Watched::Deadline(retreat) => retreat,
     };
-    let revert = state == State::Reverted;
-    for _ in 0..END_ATTEMPTS {
-        match docker.end(service, &mark.id, revert).await {
-            Ok(()) => return ended.with(state, detail),
-            Err(error @ (SwarmError::Superseded | SwarmError::Gone)) => {
-                return ended.with(State::Superseded, describe(&error));
-            }
-            Err(error @ (SwarmError::Spec { .. } | SwarmError::Address { .. })) => {
-                return ended.with(State::Unfinished, describe(&error));
-            }
-            Err(SwarmError::Version { .. } | SwarmError::Docker { .. }) => tokio::time::sleep(END_PAUSE).await,
+    let late = format!("what was asked for did not run within {} s", deadline.as_secs());
+    match retreat {
+        Retreat::Clear => end(docker, service, mark, true, ended.with(State::Reverted, late)).await,
+        Retreat::From(nodes) => match back_out(docker, service, mark, &nodes).await {
+            Ok(()) => end(docker, service, mark, true, ended.with(State::Reverted, late)).await,
+            Err(why) => ended.with(State::Unfinished, format!("{late}, and it is not backed out of yet: {why}")),
+        },
+        Retreat::Unsafe => {
+            let left = format!("{late}; it is left to Swarm, since taking it back could take a healthy task with it");
+            end(docker, service, mark, false, ended.with(State::Left, left)).await
+        }
+        // A migration that cannot be taken back safely goes on: the old tasks run until the new one does.
+        Retreat::Wait => ended.with(State::Unfinished, format!("{late}; it goes on, the old task runs meanwhile")),
+    }
+}
+
+/// Puts the user's spec back.
+async fn end(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, revert: bool, ended: Ended) -> Ended {
+    match attempts(|| docker.end(service, &mark.id, revert)).await {
+        Ok(()) => ended,
+        Err(error @ (SwarmError::Superseded | SwarmError::Gone)) => ended.with(State::Superseded, describe(&error)),
+        Err(error) => {
+            let detail = format!("the user's spec could not be put back yet: {}", describe(&error));
+            ended.with(State::Unfinished, detail)
         }
     }
-    ended.with(State::Unfinished, "the user's spec could not be put back yet".to_owned())
+}
+
+/// Keeps tasks off the nodes where the replacements did not become healthy, and waits until these are gone and as many
+/// tasks run as before. Only then is it safe to put the spec back: with both tasks of a slot in line with the spec,
+/// SwarmKit keeps whichever it finds first.
+async fn back_out(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, nodes: &[NodeId]) -> Result<(), String> {
+    let updated = attempts(|| docker.back_out(service, &mark.id, nodes)).await;
+    updated.map_err(|error| describe(&error))?;
+    let begun = now();
+    while now().since(begun) < RETREAT_MAX {
+        if let Ok(tasks) = docker.tasks(service).await {
+            let running = tasks.iter().filter(|(_, task)| task.is_running()).count() as u64;
+            let left = |task: &Task| task.node.as_ref().is_none_or(|node| !nodes.contains(node));
+            if running >= mark.replicas && tasks.iter().all(|(_, task)| !task.is_alive() || left(task)) {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+    Err(format!("the tasks that did not become healthy are still there after {} s", RETREAT_MAX.as_secs()))
+}
+
+/// Tries an update until it neither loses against someone else's nor fails on the way.
+async fn attempts<F>(update: impl Fn() -> F) -> Result<(), SwarmError>
+where
+    F: Future<Output = Result<(), SwarmError>>,
+{
+    for _ in 1..UPDATE_ATTEMPTS {
+        match update().await {
+            Err(SwarmError::Version { .. } | SwarmError::Docker { .. }) => tokio::time::sleep(UPDATE_PAUSE).await,
+            done => return done,
+        }
+    }
+    update().await
 }
 
 enum Watched {
     Done,
-    Deadline,
+    Deadline(Retreat),
     Superseded(String),
 }
 
@@ -138,44 +194,43 @@ async fn watch(
     deadline: Duration,
     ended: &mut Ended,
 ) -> Watched {
-    let mut looked_at = now();
-    for look in 1_u32.. {
-        // An answer that does not come is not progress; the deadline goes on.
+    let begun = now();
+    let mut looked_at = begun;
+    let mut look = 0_u32;
+    loop {
+        look = look.wrapping_add(1);
+        // An answer that does not come is not progress, and no ground to take anything back on.
         if let Ok(tasks) = docker.tasks(service).await {
             let at = now();
             let progress = swarm::progress(mark, tasks.iter().map(|(_, task)| task));
             ended.saw(progress, at.since(looked_at), at);
             looked_at = at;
-            if progress.replacement_running && progress.old_gone {
+            if progress.is_done() {
                 ended.reached = reached(mark, &tasks);
                 return Watched::Done;
             }
+            if at.since(begun) > deadline {
+                return Watched::Deadline(swarm::retreat(mark, tasks.iter().map(|(_, task)| task)));
+            }
         }
-        if now().since(mark.begun_at) > deadline {
-            return Watched::Deadline;
-        }
-        if look % LOOKS_PER_MARK == 0 {
+        if look.is_multiple_of(LOOKS_PER_MARK) {
             match docker.mark(service).await {
                 Ok(Some(found)) if found.id == mark.id => {}
                 Ok(_) => return Watched::Superseded(describe(&SwarmError::Superseded)),
-                Err(error @ SwarmError::Gone) => return Watched::Superseded(describe(&error)),
+                Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => {
+                    return Watched::Superseded(describe(&error));
+                }
                 Err(_) => {}
             }
         }
         tokio::time::sleep(WATCH_PAUSE).await;
     }
-    Watched::Deadline
 }
 
 /// The planned target that a task now runs on; where several were possible, one that Swarm chose.
-fn reached(
-    mark: &Mark,
-    tasks: &[(swarmguard_wire::TaskId, swarmguard_planner::facts::Task)],
-) -> Option<swarmguard_wire::NodeId> {
+fn reached(mark: &Mark, tasks: &[(TaskId, Task)]) -> Option<NodeId> {
     let mark::Change::Migrate { target, .. } = &mark.change else { return None };
-    let runs_on = |node: &&swarmguard_wire::NodeId| {
-        tasks.iter().any(|(_, task)| task.is_running() && task.node.as_ref() == Some(node))
-    };
+    let runs_on = |node: &&NodeId| tasks.iter().any(|(_, task)| task.is_running() && task.node.as_ref() == Some(node));
     target.iter().find(runs_on).cloned()
 }
 

@@ -1,5 +1,7 @@
 //! What was decided and done, in memory: the last [`ACTIONS_MAX`] actions and the last decision for each service.
 
+pub(crate) mod record;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ pub enum State {
     Completed,
     /// The deadline passed: taken back, and the user's spec is back.
     Reverted,
+    /// The deadline passed: the user's spec is back, and what was begun is left to Swarm, since taking it back could take
+    /// a healthy task with it.
+    Left,
     /// Swarm refused it: nothing was changed.
     Refused,
     /// Someone else changed the service, or removed it, before it was done.
@@ -34,6 +39,7 @@ impl State {
             Self::Running => "running",
             Self::Completed => "completed",
             Self::Reverted => "reverted",
+            Self::Left => "left",
             Self::Refused => "refused",
             Self::Superseded => "superseded",
             Self::Unfinished => "unfinished",

@@ -14,6 +14,7 @@ pub mod docker;
 use std::time::Duration;
 
 use swarmguard_planner::facts::Task;
+use swarmguard_wire::NodeId;
 
 pub use docker::{DockerSwarm, SwarmError};
 pub use mark::Mark;
@@ -30,6 +31,34 @@ pub struct Progress {
     pub old_gone: bool,
     /// Tasks that run and are meant to.
     pub running: u64,
+}
+
+impl Progress {
+    /// Whether nothing more is to come.
+    pub fn is_done(&self) -> bool {
+        self.replacement_running && self.old_gone
+    }
+}
+
+/// How an action that did not come to its end in time can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Retreat {
+    /// Putting the spec back is enough: nothing that was begun has a node yet, so Swarm drops that first.
+    Clear,
+    /// The replacements on these nodes have to go first.
+    From(Vec<NodeId>),
+    /// Taking it back could take a healthy task; leaving it takes none.
+    Unsafe,
+    /// Taking it back could take a healthy task, and so could putting the spec back: it has to go on.
+    Wait,
+}
+
+/// How the action of `mark` can be taken back.
+pub fn retreat<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
+    match &mark.change {
+        mark::Change::Migrate { source, .. } => migrate::retreat(source, tasks),
+        mark::Change::ScaleUp { .. } => scale::retreat(tasks),
+    }
 }
 
 /// How far the action of `mark` has come.

@@ -4,6 +4,7 @@
 //! but in the services' labels; losing this memory only loses cooldowns.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use swarmguard_wire::{ServiceId, Timestamp};
 
@@ -12,6 +13,15 @@ use crate::plan::ActionKind;
 
 /// Most services remembered; the ones acted on longest ago are forgotten first.
 pub const SERVICES_MAX: usize = 10_000;
+
+/// The pause after a first refusal: a service that has just changed is planned for anew at the next look.
+pub const REFUSAL_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest pause after refusals.
+pub const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Doublings beyond this would exceed the longest pause anyway.
+const REFUSALS_COUNTED_MAX: u32 = 10;
 
 /// What was done to each service.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +32,8 @@ pub struct Memory {
 #[derive(Debug, Clone, Default)]
 struct ServiceMemory {
     in_flight: Option<ActionKind>,
+    refusals: u32,
+    refused_until: Timestamp,
     migrated: Cooldown,
     scaled_up: Cooldown,
     touched_at: Timestamp,
@@ -41,17 +53,27 @@ impl Memory {
         let memory = self.services.entry(service.clone()).or_default();
         memory.in_flight = None;
         memory.touched_at = now;
+        memory.refusals = 0;
         match kind {
             ActionKind::Migrate => memory.migrated.start(now),
             ActionKind::ScaleUp => memory.scaled_up.start(now),
         }
     }
 
-    /// An action was refused before anything was changed: no cooldown starts.
+    /// An action was refused before anything was changed: no cooldown starts, but a pause that doubles with each
+    /// refusal in a row.
     pub fn refused(&mut self, service: &ServiceId, now: Timestamp) {
         let memory = self.services.entry(service.clone()).or_default();
         memory.in_flight = None;
         memory.touched_at = now;
+        let doubled = REFUSAL_PAUSE_MIN.saturating_mul(1 << memory.refusals.min(REFUSALS_COUNTED_MAX));
+        memory.refused_until = now + doubled.min(REFUSAL_PAUSE_MAX);
+        memory.refusals = memory.refusals.saturating_add(1);
+    }
+
+    /// Until when nothing is tried after refusals; `None` if that time has passed.
+    pub fn refused_until(&self, service: &ServiceId, now: Timestamp) -> Option<Timestamp> {
+        self.services.get(service).map(|memory| memory.refused_until).filter(|until| now < *until)
     }
 
     /// The action that is being executed on a service.

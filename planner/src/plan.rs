@@ -180,6 +180,11 @@ pub enum Withheld {
         /// Seconds until then, rounded up.
         seconds_left: u64,
     },
+    /// Swarm refused the last attempts.
+    Refused {
+        /// Seconds until the next one, rounded up.
+        seconds_left: u64,
+    },
     /// Someone else's update of the service has not ended.
     UpdateInProgress {
         /// Where it stands.
@@ -228,9 +233,14 @@ impl fmt::Display for Withheld {
             Self::Streak { seen, needed } => write!(f, "{seen} of {needed} ticks in a row match"),
             Self::Between { unclear } => write!(f, "no scenario matches: {unclear}"),
             Self::InFlight { kind: Some(kind) } => write!(f, "a {} is under way", kind.noun()),
-            Self::InFlight { kind: None } => write!(f, "an action of another collector is under way"),
+            Self::InFlight { kind: None } => {
+                write!(f, "an action that another collector began, or that has just ended, is being looked after")
+            }
             Self::Cooldown { kind, seconds_left, .. } => {
                 write!(f, "the last {} was a short while ago: {seconds_left} s of its cooldown are left", kind.noun())
+            }
+            Self::Refused { seconds_left } => {
+                write!(f, "Swarm refused the last attempt: the next is in {seconds_left} s at the earliest")
             }
             Self::UpdateInProgress { state } => write!(f, "an update of the service is not over: {state:?}"),
             Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
@@ -343,6 +353,11 @@ fn decide(
     })
 }
 
+/// Seconds from `now` to `until`, rounded up.
+pub(crate) fn seconds_left(until: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(until.since(now).as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
 /// What holds back every kind of action.
 fn guard(
     swarm: &Swarm,
@@ -361,6 +376,9 @@ fn guard(
     }
     if service.action_marked {
         return Err(Withheld::InFlight { kind: None });
+    }
+    if let Some(until) = memory.refused_until(id, now) {
+        return Err(Withheld::Refused { seconds_left: seconds_left(until, now) });
     }
     match service.update {
         UpdateState::Settled => Ok(()),

@@ -14,7 +14,7 @@ use swarmguard_wire::{ContainerId, NodeId, ServiceId, Timestamp};
 
 use crate::facts::{Facts, Mode, Service, Swarm};
 use crate::memory::Memory;
-use crate::plan::{Action, ActionKind, Trigger, Withheld};
+use crate::plan::{Action, ActionKind, Trigger, Withheld, seconds_left};
 use crate::policy::Policy;
 use crate::window::{Sample, Window};
 
@@ -127,10 +127,20 @@ pub fn worst(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) 
         let node = task.node.clone()?;
         finding(container, node, facts.containers.get(&container)?, policy, now)
     });
-    // Equal ranks are told apart by the container's identifier, so that the same facts give the same choice.
-    findings.max_by(|a, b| {
-        (rank(&a.condition), a.streak).cmp(&(rank(&b.condition), b.streak)).then_with(|| b.container.cmp(&a.container))
-    })
+    // A row that is complete comes before one that is not. Equals are told apart by the container's identifier, so that
+    // the same facts give the same choice.
+    let order = |finding: &Finding| (finding.is_complete(policy), rank(&finding.condition), finding.streak);
+    findings.max_by(|a, b| order(a).cmp(&order(b)).then_with(|| b.container.cmp(&a.container)))
+}
+
+impl Finding {
+    fn is_complete(&self, policy: &Policy) -> bool {
+        match self.condition {
+            Condition::Busy => self.streak >= policy.scaling.consecutive_breaches,
+            Condition::Sick => self.streak >= policy.migration.consecutive_breaches,
+            Condition::Unclear(_) | Condition::Calm => false,
+        }
+    }
 }
 
 fn finding(container: ContainerId, node: NodeId, window: &Window, policy: &Policy, now: Timestamp) -> Option<Finding> {
@@ -201,9 +211,7 @@ pub fn propose(case: &Case<'_>, finding: &Finding) -> Result<Action, Withheld> {
         ActionKind::ScaleUp => case.policy.scaling.scale_up_cooldown,
     };
     if let Some(until) = case.memory.cooldown(case.id, kind).until(cooldown, case.now) {
-        let seconds_left = until.since(case.now).as_millis().div_ceil(1000);
-        let seconds_left = u64::try_from(seconds_left).unwrap_or(u64::MAX);
-        return Err(Withheld::Cooldown { kind, until, seconds_left });
+        return Err(Withheld::Cooldown { kind, until, seconds_left: seconds_left(until, case.now) });
     }
     let replicas = match case.service.mode {
         Mode::Replicated { replicas } => replicas,

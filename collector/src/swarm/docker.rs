@@ -20,7 +20,7 @@ use bollard::query_parameters::{
 };
 use swarmguard_planner::facts::{Swarm, Task};
 use swarmguard_planner::plan::Action;
-use swarmguard_wire::{ServiceId, TaskId, Timestamp};
+use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use super::mark::{LABEL, Mark};
 
@@ -59,6 +59,12 @@ pub enum SwarmError {
     /// The mark of the action is not there any more: someone else changed the service.
     #[error("someone else changed the service: the action's mark is gone")]
     Superseded,
+    /// A mark that this version cannot read.
+    #[error(
+        "its label {LABEL} cannot be read by this version: look at the constraints it names, then remove the label with \
+         docker service update --label-rm {LABEL}"
+    )]
+    Unreadable,
     /// The spec has no shape this version knows.
     #[error("the service's spec cannot be changed: {why}")]
     Spec {
@@ -146,12 +152,28 @@ impl DockerSwarm {
         self.update(service, version, service_spec).await
     }
 
+    /// Has Swarm replace what a migration began on `nodes` by what was there before; the mark stays.
+    ///
+    /// # Errors
+    /// [`SwarmError::Superseded`] when another mark or none is there.
+    pub async fn back_out(&self, service: &ServiceId, id: &str, nodes: &[NodeId]) -> Result<(), SwarmError> {
+        let (version, mut service_spec) = self.inspect(service).await?;
+        let mut mark = spec::mark(&service_spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
+        spec::back_out(&mut service_spec, &mut mark, nodes)?;
+        self.update(service, version, service_spec).await
+    }
+
     /// The mark of an action on a service, if there is one.
     ///
     /// # Errors
-    /// When the service is gone or the manager does not answer.
+    /// [`SwarmError::Unreadable`] when there is one that this version cannot read; else when the service is gone or the
+    /// manager does not answer.
     pub async fn mark(&self, service: &ServiceId) -> Result<Option<Mark>, SwarmError> {
-        Ok(spec::mark(&self.inspect(service).await?.1))
+        let (_, service_spec) = self.inspect(service).await?;
+        match spec::mark(&service_spec) {
+            None if is_marked(service_spec.labels.as_ref()) => Err(SwarmError::Unreadable),
+            mark => Ok(mark),
+        }
     }
 
     async fn inspect(&self, service: &ServiceId) -> Result<(u64, ServiceSpec), SwarmError> {

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 use swarmguard_planner::plan::{Action, ActionKind, Target};
-use swarmguard_wire::{NodeId, Timestamp};
+use swarmguard_wire::NodeId;
+
+use crate::journal::TimeLine;
 
 /// The label that carries the mark. Its value is JSON.
 pub const LABEL: &str = "swarmguard.action";
@@ -20,8 +22,8 @@ pub struct Mark {
     pub v: u8,
     /// The action's identifier.
     pub id: String,
-    /// When it began (T4), by the clock of the collector that began it.
-    pub begun_at: Timestamp,
+    /// T0 to T4, by the clock of the collector that began it.
+    pub times: TimeLine,
     /// Replicas the service had.
     pub replicas: u64,
     /// What is changed.
@@ -66,7 +68,7 @@ pub struct Original {
 
 impl Mark {
     /// The mark of an action that begins now; what is overwritten is filled in where the spec is at hand.
-    pub fn new(id: String, action: &Action, replicas: u64, now: Timestamp) -> Self {
+    pub fn new(id: String, action: &Action, replicas: u64, times: TimeLine) -> Self {
         let change = match action {
             Action::Migrate(migrate) => Change::Migrate {
                 source: migrate.source.clone(),
@@ -78,7 +80,7 @@ impl Mark {
             },
             Action::ScaleUp(scale_up) => Change::ScaleUp { to: scale_up.to },
         };
-        Self { v: MARK_VERSION, id, begun_at: now, replicas, change, original: Original::default() }
+        Self { v: MARK_VERSION, id, times, replicas, change, original: Original::default() }
     }
 
     /// What the action does.

@@ -3,7 +3,7 @@
 use swarmguard_planner::facts::Task;
 use swarmguard_wire::NodeId;
 
-use super::Progress;
+use super::{Progress, Retreat};
 
 /// The replacement runs when as many tasks run off the source as the service has replicas; the old ones are gone when
 /// none holds a place on the source.
@@ -15,6 +15,20 @@ pub fn progress<'a>(source: &NodeId, replicas: u64, tasks: impl Iterator<Item = 
     Progress { replacement_running: elsewhere >= replicas, old_gone: held == 0, running }
 }
 
+/// A replacement that has a node but is not healthy must go before the spec is put back: SwarmKit would take it for
+/// up to date, and may keep it rather than the healthy task of its slot. It goes when its node is excluded instead of
+/// the source; but a node on which another task of the service runs cannot be excluded without moving that one too.
+pub fn retreat<'a>(source: &NodeId, mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
+    let unready = tasks.clone().filter(|task| task.is_alive() && !task.is_running());
+    let mut nodes: Vec<NodeId> = unready.filter_map(|task| task.node.clone()).filter(|node| node != source).collect();
+    nodes.dedup();
+    if nodes.is_empty() {
+        return Retreat::Clear;
+    }
+    let runs_there = |task: &Task| task.is_running() && task.node.as_ref().is_some_and(|node| nodes.contains(node));
+    if tasks.any(runs_there) { Retreat::Wait } else { Retreat::From(nodes) }
+}
+
 #[cfg(test)]
 mod tests {
     use swarmguard_planner::facts::TaskState::{Ended, Running, Starting};
@@ -22,17 +36,19 @@ mod tests {
 
     use super::*;
 
-    fn check(tasks: &[(&str, TaskState, bool)], expected: (bool, bool, u64)) {
-        let tasks: Vec<Task> = tasks
-            .iter()
-            .map(|(node, state, desired_running)| Task {
-                node: Some(node.parse().unwrap()),
-                slot: None,
-                state: *state,
-                desired_running: *desired_running,
-                container: None,
-            })
-            .collect();
+    fn tasks(found: &[(&str, TaskState, bool)]) -> Vec<Task> {
+        let task = |(node, state, desired_running): &(&str, TaskState, bool)| Task {
+            node: node.parse().ok(),
+            slot: None,
+            state: *state,
+            desired_running: *desired_running,
+            container: None,
+        };
+        found.iter().map(task).collect()
+    }
+
+    fn check(found: &[(&str, TaskState, bool)], expected: (bool, bool, u64)) {
+        let tasks = tasks(found);
         let found = progress(&"a".parse().unwrap(), 2, tasks.iter());
         assert_eq!((found.replacement_running, found.old_gone, found.running), expected, "{tasks:?}");
     }
@@ -44,6 +60,19 @@ mod tests {
         check(&[("a", Running, true), ("b", Running, true), ("c", Running, true)], (true, false, 3));
         check(&[("a", Running, false), ("b", Running, true), ("c", Running, true)], (true, false, 2));
         check(&[("a", Ended, false), ("b", Running, true), ("c", Running, true)], (true, true, 2));
+    }
+
+    #[test]
+    fn a_retreat_never_touches_a_healthy_task() {
+        let check = |found: &[(&str, TaskState, bool)], expected: Retreat| {
+            assert_eq!(retreat(&"a".parse().unwrap(), tasks(found).iter()), expected, "{found:?}");
+        };
+        let old = [("a", Running, true), ("b", Running, true)];
+        check(&old, Retreat::Clear);
+        check(&[old[0], old[1], ("", Starting, true)], Retreat::Clear);
+        check(&[old[0], old[1], ("c", Starting, true)], Retreat::From(vec!["c".parse().unwrap()]));
+        check(&[old[0], old[1], ("c", Ended, false)], Retreat::Clear);
+        check(&[old[0], old[1], ("b", Starting, true)], Retreat::Wait);
     }
 
     #[test]

@@ -2,10 +2,44 @@
 
 use swarmguard_planner::facts::Task;
 
-use super::Progress;
+use super::{Progress, Retreat};
 
 /// The new replica runs when as many tasks run as were asked for; nothing is to go.
 pub fn progress<'a>(to: u64, tasks: impl Iterator<Item = &'a Task>) -> Progress {
     let running = tasks.filter(|task| task.is_running()).count() as u64;
     Progress { replacement_running: running >= to, old_gone: true, running }
+}
+
+/// SwarmKit drops a task without a node first; among those that have one it looks at how many tasks a node holds, not
+/// at health, so one fewer may be a healthy one.
+pub fn retreat<'a>(tasks: impl Iterator<Item = &'a Task>) -> Retreat {
+    let mut unready = tasks.filter(|task| task.is_alive() && !task.is_running());
+    if unready.any(|task| task.node.is_some()) { Retreat::Unsafe } else { Retreat::Clear }
+}
+
+#[cfg(test)]
+mod tests {
+    use swarmguard_planner::facts::TaskState;
+
+    use super::*;
+
+    fn task(node: &str, state: TaskState) -> Task {
+        Task { node: node.parse().ok(), slot: None, state, desired_running: true, container: None }
+    }
+
+    #[test]
+    fn only_a_replica_without_a_node_is_taken_back() {
+        let old = task("a", TaskState::Running);
+        let check = |new: Task, expected: Retreat| assert_eq!(retreat([&old, &new].into_iter()), expected);
+        check(task("", TaskState::Starting), Retreat::Clear);
+        check(task("b", TaskState::Starting), Retreat::Unsafe);
+        check(task("b", TaskState::Ended), Retreat::Clear);
+    }
+
+    #[test]
+    fn a_scale_up_is_done_when_as_many_run_as_were_asked_for() {
+        let (old, new) = (task("a", TaskState::Running), task("b", TaskState::Starting));
+        assert!(!progress(2, [&old, &new].into_iter()).is_done());
+        assert!(progress(2, [&old, &old].into_iter()).is_done());
+    }
 }

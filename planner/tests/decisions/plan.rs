@@ -76,6 +76,12 @@ fn a_busy_container_outranks_a_sick_one_of_the_same_service() {
 }
 
 #[test]
+fn a_row_that_is_complete_does_not_wait_for_one_that_is_not() {
+    let world = World::new().seen(1, &[SICK, SICK]).seen(2, &[BUSY]);
+    migration(&world);
+}
+
+#[test]
 fn without_its_owners_word_a_service_is_observed() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
     world.service().enabled = false;
@@ -144,11 +150,24 @@ fn one_action_at_a_time_and_then_a_cooldown() {
 }
 
 #[test]
-fn a_refused_action_starts_no_cooldown() {
+fn a_refused_action_starts_no_cooldown_but_a_growing_pause() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
-    world.memory.started(&service_id(), ActionKind::Migrate, at(NOW));
-    world.memory.refused(&service_id(), at(NOW));
-    migration(&world);
+    let mut refused = |age: u64, expected: Option<u64>| {
+        world.memory.started(&service_id(), ActionKind::Migrate, at(NOW));
+        world.memory.refused(&service_id(), before(Duration::from_secs(age)));
+        match expected {
+            Some(seconds_left) => assert_eq!(world.withheld(), Withheld::Refused { seconds_left }),
+            None => drop(migration(&world)),
+        }
+    };
+    refused(0, Some(1));
+    refused(0, Some(2));
+    refused(0, Some(4));
+    refused(8, None);
+    for _ in 0..10 {
+        refused(60, None);
+    }
+    refused(0, Some(60));
 }
 
 #[test]

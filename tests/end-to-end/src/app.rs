@@ -40,17 +40,30 @@ pub struct App {
     pub millicpus: u64,
     /// Memory limit, in MiB.
     pub memory_mb: u64,
+    /// `UpdateConfig`, as the API takes it.
+    pub update_config: Option<Value>,
+    /// `ContainerSpec.HealthCheck` in place of the image's.
+    pub health_check: Option<Value>,
 }
 
 impl App {
     /// Two enabled replicas that may each use 0.3 of a core and 96 MiB.
     pub fn new(name: &str, port: u16) -> Self {
-        Self { name: name.to_owned(), port, replicas: 2, enabled: true, millicpus: 300, memory_mb: 96 }
+        Self {
+            name: name.to_owned(),
+            port,
+            replicas: 2,
+            enabled: true,
+            millicpus: 300,
+            memory_mb: 96,
+            update_config: None,
+            health_check: None,
+        }
     }
 
     fn spec(&self) -> Result<ServiceSpec> {
         let label = if self.enabled { json!({ "swarmguard.enable": "true" }) } else { json!({}) };
-        let spec = json!({
+        let mut spec = json!({
             "Name": self.name,
             "Labels": label,
             "Mode": { "Replicated": { "Replicas": self.replicas } },
@@ -67,6 +80,12 @@ impl App {
                 "Ports": [{ "Protocol": "tcp", "TargetPort": 8080, "PublishedPort": self.port, "PublishMode": "host" }],
             },
         });
+        if let Some(config) = &self.update_config {
+            spec["UpdateConfig"] = config.clone();
+        }
+        if let Some(check) = &self.health_check {
+            spec["TaskTemplate"]["ContainerSpec"]["HealthCheck"] = check.clone();
+        }
         serde_json::from_value(spec).context("building the service's spec")
     }
 }

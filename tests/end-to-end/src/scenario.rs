@@ -1,6 +1,6 @@
 //! The requirement's two scenarios: set off under load, and measured.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub struct Outcome {
     pub breach_to_running_ms: f64,
     /// Requests through the balancer meanwhile.
     pub requests: u64,
+    /// The same in each second.
+    pub requests_per_second: f64,
     /// Those not answered with 2xx.
     pub failed: u64,
     /// The node that was left.
@@ -65,11 +67,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn new(action: &ActionRecord, load: Report) -> Result<Self> {
+    fn new(action: &ActionRecord, lasted: Duration, load: Report) -> Result<Self> {
         let [t0, t1, t2, t3, t4, t5, t6] = action.times_ms;
         Ok(Self {
             breach_to_running_ms: t5.context("the action has no T5")?,
             requests: load.requests,
+            requests_per_second: load.requests as f64 / lasted.as_secs_f64(),
             failed: load.failed,
             from_node: action.from_node.clone(),
             to_node: action.to_node.clone(),
@@ -95,18 +98,38 @@ impl Outcome {
     }
 }
 
-/// Scenario 1: one replica's CPU goes up while the network stays low; it must move to another node.
+/// What a replica suffers from in scenario 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sickness {
+    /// Too much CPU.
+    Cpu,
+    /// Too much memory.
+    Memory,
+}
+
+impl Sickness {
+    /// What makes web-stress suffer from it for a minute.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Cpu => "/stress/cpu?target=95&duration=60&ramp=0",
+            Self::Memory => "/stress/memory?target=84&duration=60&ramp=0",
+        }
+    }
+}
+
+/// Scenario 1: one replica's CPU or memory goes up while the network stays low; it must move to another node.
 ///
 /// # Errors
 /// When the app cannot be reached, or nothing is done about it.
-pub async fn one(stage: &Stage, app: &Deployed, source: u32) -> Result<Outcome> {
+pub async fn one(stage: &Stage, app: &Deployed, source: u32, sickness: Sickness) -> Result<Outcome> {
     let known = stage.actions(&app.app.name).await?.len();
+    let begun = Instant::now();
     let load = light_load(app)?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    app.ask(&stage.lab, source, "/stress/cpu?target=95&duration=60&ramp=0").await?;
+    app.ask(&stage.lab, source, sickness.path()).await?;
     let action = stage.wait_for_action(&app.app.name, known, ENDED_WITHIN).await?;
     tokio::time::sleep(AFTERMATH).await;
-    Outcome::new(&action, load.stop().await?)
+    Outcome::new(&action, begun.elapsed(), load.stop().await?)
 }
 
 /// Scenario 2: heavy traffic makes CPU, memory and network high; the service must gain a replica.
@@ -115,10 +138,11 @@ pub async fn one(stage: &Stage, app: &Deployed, source: u32) -> Result<Outcome> 
 /// When the app cannot be reached, or nothing is done about it.
 pub async fn two(stage: &Stage, app: &Deployed) -> Result<Outcome> {
     let known = stage.actions(&app.app.name).await?.len();
+    let begun = Instant::now();
     let load = busy_load(app)?;
     let action = stage.wait_for_action(&app.app.name, known, ENDED_WITHIN).await?;
     tokio::time::sleep(AFTERMATH).await;
-    let outcome = Outcome::new(&action, load.stop().await?)?;
+    let outcome = Outcome::new(&action, begun.elapsed(), load.stop().await?)?;
     ensure!(outcome.replicas_after > outcome.replicas_before, "no replica was added");
     Ok(outcome)
 }

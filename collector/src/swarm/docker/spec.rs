@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::SwarmError;
+use swarmguard_wire::NodeId;
+
 use crate::swarm::mark::{Change, LABEL, MARK_VERSION, Mark, Original};
 
 /// What the user's spec has where an action will write.
@@ -40,6 +42,25 @@ pub(super) fn apply(spec: &mut ServiceSpec, mark: &Mark) -> Result<(), SwarmErro
         }
         Change::ScaleUp { to } => set_replicas(spec, *to)?,
     }
+    write_mark(spec, mark)
+}
+
+/// Keeps tasks off `nodes` instead of off the source, so that what an action began there is replaced by what was before.
+/// The mark says so too.
+pub(super) fn back_out(spec: &mut ServiceSpec, mark: &mut Mark, nodes: &[NodeId]) -> Result<(), SwarmError> {
+    let Change::Migrate { added, .. } = &mut mark.change else {
+        return Err(SwarmError::Spec { why: "only a migration can be backed out of" });
+    };
+    let placement = spec.task_template.as_mut().and_then(|template| template.placement.as_mut());
+    let placement = placement.ok_or(SwarmError::Spec { why: "it has no placement" })?;
+    let constraints = placement.constraints.get_or_insert_default();
+    constraints.retain(|constraint| !added.contains(constraint));
+    *added = nodes.iter().map(|node| format!("node.id!={node}")).collect();
+    constraints.extend(added.iter().cloned());
+    write_mark(spec, mark)
+}
+
+fn write_mark(spec: &mut ServiceSpec, mark: &Mark) -> Result<(), SwarmError> {
     let text = serde_json::to_string(mark).map_err(|_| SwarmError::Spec { why: "the mark cannot be written" })?;
     spec.labels.get_or_insert_default().insert(LABEL.to_owned(), text);
     Ok(())
@@ -59,8 +80,11 @@ pub(super) fn undo(spec: &mut ServiceSpec, mark: &Mark, revert: bool) -> Result<
             }
             let original: Option<ServiceSpecUpdateConfig> = parse(&mark.original.update_config)?;
             let ours = start_first(original.clone());
-            if spec.update_config.as_ref().is_some_and(|found| with_defaults(found) == with_defaults(&ours)) {
-                spec.update_config = original;
+            match &mut spec.update_config {
+                Some(found) if with_defaults(found) == with_defaults(&ours) => spec.update_config = original,
+                // The user changed something else of it: only the order is ours.
+                Some(found) if found.order == ours.order => found.order = original.and_then(|original| original.order),
+                Some(_) | None => {}
             }
         }
         Change::ScaleUp { to } => {
@@ -128,15 +152,15 @@ fn set_replicas(spec: &mut ServiceSpec, to: u64) -> Result<(), SwarmError> {
 
 #[cfg(test)]
 mod tests {
+    use crate::journal::TimeLine;
     use bollard::models::{ServiceSpecMode, ServiceSpecModeReplicated};
     use serde_json::json;
-    use swarmguard_wire::Timestamp;
 
     use super::*;
 
     fn mark_of(change: Change) -> Mark {
-        let begun_at = Timestamp::default();
-        Mark { v: MARK_VERSION, id: "x".into(), begun_at, replicas: 2, change, original: Original::default() }
+        let times = TimeLine::default();
+        Mark { v: MARK_VERSION, id: "x".into(), times, replicas: 2, change, original: Original::default() }
     }
 
     fn migrate() -> Change {
@@ -220,6 +244,25 @@ mod tests {
     }
 
     #[test]
+    fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back() {
+        let before = spec(json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}}));
+        let mut mark = mark_of(migrate());
+        mark.original = original(&before).unwrap();
+        let mut changed = before.clone();
+        apply(&mut changed, &mark).unwrap();
+        back_out(&mut changed, &mut mark, &["dst".parse().unwrap()]).unwrap();
+        let found = super::mark(&changed).unwrap();
+        assert_eq!(found, mark);
+        let placement = changed.task_template.as_ref().unwrap().placement.as_ref().unwrap();
+        assert_eq!(placement.constraints.as_ref().unwrap(), &["a==b", "node.id!=dst"]);
+        undo(&mut changed, &found, true).unwrap();
+        assert_eq!(
+            serde_json::to_value(&changed).unwrap()["TaskTemplate"],
+            serde_json::to_value(&before).unwrap()["TaskTemplate"]
+        );
+    }
+
+    #[test]
     fn what_the_user_changed_in_the_meantime_stays() {
         let before = spec(json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}}));
         let mut mark = mark_of(migrate());
@@ -232,7 +275,8 @@ mod tests {
         undo(&mut changed, &mark, true).unwrap();
         let placement = changed.task_template.unwrap().placement.unwrap();
         assert_eq!(placement.constraints.unwrap(), ["a==b", "c==d"]);
-        assert_eq!(changed.update_config.unwrap().parallelism, Some(7));
+        let config = changed.update_config.unwrap();
+        assert_eq!((config.parallelism, config.order), (Some(7), None), "start-first was not the user's");
     }
 
     #[test]

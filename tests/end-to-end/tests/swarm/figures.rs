@@ -45,6 +45,16 @@ pub(crate) async fn influx_count(stage: &Stage, container: &str) -> Result<u64> 
     Ok(answer["results"][0]["series"][0]["values"][0][1].as_u64().unwrap_or(0))
 }
 
+/// How many of them were sampled between two times, in milliseconds since the epoch.
+pub(crate) async fn influx_count_between(stage: &Stage, container: &str, from: i64, to: i64) -> Result<u64> {
+    let query = format!(
+        "SELECT count(memory_mb) FROM container_metrics WHERE container_id='{container}' AND time >= {from}ms AND \
+         time <= {to}ms"
+    );
+    let answer = influx_query(stage, &query).await?;
+    Ok(answer["results"][0]["series"][0]["values"][0][1].as_u64().unwrap_or(0))
+}
+
 async fn sampler(node: &Node) -> Result<Sampler> {
     let host = Host::new("/".as_ref());
     let facts = Facts::read(&host, "self", Some("eth0".to_owned()), Some(100.0));
@@ -59,7 +69,7 @@ fn writer(url: &str) -> Result<(Sink, Writer)> {
     Ok(swarmguard_influx::channel(endpoint, &Options::new("test")))
 }
 
-fn unix_ms() -> i64 {
+pub(crate) fn unix_ms() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64
 }
 

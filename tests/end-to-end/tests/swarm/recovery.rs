@@ -3,29 +3,36 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use swarmguard_collector::journal::State;
 use swarmguard_end_to_end::app::{App, Deployed};
-use swarmguard_end_to_end::scenario::{self, Outcome, SESSIONS_HELD};
+use swarmguard_end_to_end::scenario::{self, Outcome, SESSIONS_HELD, Sickness};
 use swarmguard_end_to_end::stage::wait_for;
+use swarmguard_lab::servers::victoria_metrics;
 
-use crate::on_stage;
+use crate::{POLICY, on_stage};
 
 const RUNS: usize = 5;
 const BREACH_TO_RUNNING_MS_MAX: f64 = 5_000.0;
 const DECISION_MS_MAX: f64 = 10.0;
+const REQUESTS_PER_SECOND_MIN: f64 = 100.0;
 
 fn check_promises(outcome: &Outcome) -> Result<()> {
     ensure!(outcome.breach_to_running_ms <= BREACH_TO_RUNNING_MS_MAX, "{outcome:?}");
     ensure!(outcome.decision_ms()? <= DECISION_MS_MAX, "{outcome:?}");
+    ensure!(outcome.requests_per_second >= REQUESTS_PER_SECOND_MIN, "{outcome:?}");
     ensure!(outcome.failed == 0, "{} requests failed: {:?}", outcome.failed, outcome.load.errors);
     Ok(())
 }
 
 fn tell(what: &str, outcome: &Outcome) -> Result<()> {
     println!(
-        "{what}: breach to running {:.0} ms, alert to decision {:.2} ms, {} requests, {} failed, p99 {:.0} ms",
+        "{what}: breach to running {:.0} ms, alert to decision {:.2} ms, {} requests ({:.0} a second), {} failed, \
+         p99 {:.0} ms",
         outcome.breach_to_running_ms,
         outcome.decision_ms()?,
         outcome.requests,
+        outcome.requests_per_second,
         outcome.failed,
         outcome.load.latency_ms.p99,
     );
@@ -35,13 +42,18 @@ fn tell(what: &str, outcome: &Outcome) -> Result<()> {
 #[test]
 fn a_sick_container_moves_in_time_and_nobody_notices() {
     on_stage(async |stage| {
-        let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;
+        // As users have it: an order and a reaction of their own, which must come back after each migration.
+        let config =
+            json!({ "Parallelism": 2, "Order": "stop-first", "FailureAction": "rollback", "Delay": 1_000_000_000 });
+        let app = App { update_config: Some(config), ..App::new("web", 8080) };
+        let web = Deployed::deploy(&stage.lab, app).await?;
         let written = web.spec(&stage.lab).await?;
         for run in 1..=RUNS {
             let before = web.running(&stage.lab).await?;
             let (sick, place) = before.iter().next().context("no replica runs")?;
-            let outcome = scenario::one(stage, &web, place.node).await?;
-            tell(&format!("migration {run} of {RUNS}"), &outcome)?;
+            let sickness = if run % 2 == 0 { Sickness::Memory } else { Sickness::Cpu };
+            let outcome = scenario::one(stage, &web, place.node, sickness).await?;
+            tell(&format!("migration {run} of {RUNS} ({sickness:?})"), &outcome)?;
             check_promises(&outcome)?;
             let after = web.running(&stage.lab).await?;
             ensure!(after.len() == 2 && !after.contains_key(sick), "{sick} was to go: {after:?}");
@@ -97,5 +109,46 @@ fn a_service_whose_owner_did_not_allow_it_is_observed_only() {
         ensure!(stage.actions("quiet").await?.is_empty(), "it was acted on");
         ensure!(quiet.running(&stage.lab).await? == before, "its tasks changed");
         Ok(())
+    });
+}
+
+/// A health check that the old replicas have passed, and that no new one can pass once its server is stopped.
+fn check_of(url: &str) -> serde_json::Value {
+    json!({
+        "Test": ["CMD", "/web-stress", "health", "--url", format!("{url}/health")],
+        "Interval": 500_000_000, "Timeout": 1_000_000_000, "Retries": 1_000,
+    })
+}
+
+#[test]
+fn a_replacement_that_never_gets_healthy_is_taken_back_and_the_old_tasks_stay() {
+    on_stage(async |stage| {
+        let mut policy = POLICY.to_vec();
+        policy.push("--action-deadline-seconds=5");
+        stage.restart_collector(Some(&policy)).await?;
+        let other = victoria_metrics(&stage.lab).await?;
+        let app = App { health_check: Some(check_of(&other.url())), ..App::new("web", 8080) };
+        let web = Deployed::deploy(&stage.lab, app).await?;
+        let (written, before) = (web.spec(&stage.lab).await?, web.running(&stage.lab).await?);
+        other.stop().await?;
+        let place = before.values().next().context("no replica runs")?;
+        web.ask(&stage.lab, place.node, "/stress/cpu?target=95&duration=120&ramp=0").await?;
+        // It stays sick, so it is tried again after each cooldown.
+        let actions = wait_for("three attempts", Duration::from_secs(90), || async {
+            let actions = stage.actions("web").await?;
+            let ended: Vec<_> = actions.into_iter().filter(|action| action.state != State::Running).collect();
+            Ok((ended.len() >= 3).then_some(ended))
+        })
+        .await?;
+        for action in actions {
+            ensure!(action.state == State::Reverted && action.running_min >= Some(2), "{action:?}\n{}", stage.logs());
+        }
+        web.ask(&stage.lab, place.node, "/stress/stop").await?;
+        wait_for("the user's spec to come back", Duration::from_secs(30), || async {
+            Ok((web.spec(&stage.lab).await? == written).then_some(()))
+        })
+        .await?;
+        ensure!(web.running(&stage.lab).await? == before, "the old tasks are not the same any more");
+        stage.restart_collector(Some(&POLICY)).await
     });
 }
