@@ -89,7 +89,7 @@ pub async fn execute(docker: &DockerSwarm, action: &Action, mut mark: Mark, dead
     match docker.begin(action, &mut mark).await {
         Ok(()) => finish(docker, service, &mark, deadline, ended).await,
         // Swarm may have taken an update whose answer was lost; the mark would tell.
-        Err(error @ SwarmError::Docker { .. }) => match docker.mark(service).await {
+        Err(error @ SwarmError::Raw { .. }) => match docker.mark(service).await {
             Ok(Some(found)) if found.id == mark.id => finish(docker, service, &mark, deadline, ended).await,
             Ok(_) | Err(_) => ended.with(State::Refused, describe(&error)),
         },
@@ -174,7 +174,9 @@ where
 {
     for _ in 1..UPDATE_ATTEMPTS {
         match update().await {
-            Err(SwarmError::Version { .. } | SwarmError::Docker { .. }) => tokio::time::sleep(UPDATE_PAUSE).await,
+            Err(SwarmError::Version { .. } | SwarmError::Docker { .. } | SwarmError::Raw { .. }) => {
+                tokio::time::sleep(UPDATE_PAUSE).await
+            }
             done => return done,
         }
     }

@@ -1,9 +1,10 @@
 //! A manager's API: Swarm's state as facts, and versioned updates of one service.
 //!
-//! The only place, with its two parts, that knows bollard: [`read`] turns Docker's models into facts, [`spec`] makes
-//! the changes to a service's spec. Every update carries the version it rests on; Swarm refuses a stale one, which is
+//! The only place that knows bollard: [`read`] turns its models into facts. [`spec`] makes the changes to a service's
+//! spec, which [`raw`] gets and sends as the manager's own JSON. Every update carries the version it rests on; Swarm refuses a stale one, which is
 //! the fence between two collectors and between a collector and a person.
 
+mod raw;
 mod read;
 mod spec;
 
@@ -13,16 +14,14 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
-use bollard::models::ServiceSpec;
-use bollard::query_parameters::{
-    InspectServiceOptions, ListNodesOptions, ListServicesOptions, ListTasksOptions, ListTasksOptionsBuilder,
-    UpdateServiceOptionsBuilder,
-};
+use bollard::query_parameters::{ListNodesOptions, ListServicesOptions, ListTasksOptions, ListTasksOptionsBuilder};
+use serde_json::Value;
 use swarmguard_planner::facts::{Swarm, Task};
 use swarmguard_planner::plan::Action;
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use super::mark::{LABEL, Mark};
+pub use raw::RawError;
 
 /// Any answer of a manager may take so long, in seconds.
 const DOCKER_TIMEOUT_S: u64 = 10;
@@ -44,6 +43,15 @@ pub enum SwarmError {
         /// Its reason.
         #[source]
         source: DockerError,
+    },
+    /// The same of a request for a spec.
+    #[error("{what}")]
+    Raw {
+        /// What was asked.
+        what: &'static str,
+        /// Its reason.
+        #[source]
+        source: RawError,
     },
     /// The service is not there any more.
     #[error("the service is gone")]
@@ -77,6 +85,7 @@ pub enum SwarmError {
 #[derive(Debug, Clone)]
 pub struct DockerSwarm {
     docker: Docker,
+    raw: raw::Address,
 }
 
 impl DockerSwarm {
@@ -85,16 +94,14 @@ impl DockerSwarm {
     /// # Errors
     /// When the address is wrong or the manager does not answer.
     pub async fn connect(host: &str) -> Result<Self, SwarmError> {
-        let connected = if host.starts_with("unix://") {
-            Docker::connect_with_unix(host, DOCKER_TIMEOUT_S, bollard::API_DEFAULT_VERSION)
-        } else if host.starts_with("tcp://") || host.starts_with("http://") {
-            Docker::connect_with_http(host, DOCKER_TIMEOUT_S, bollard::API_DEFAULT_VERSION)
-        } else {
-            return Err(SwarmError::Address { found: host.to_owned() });
+        let raw = raw::Address::parse(host).ok_or_else(|| SwarmError::Address { found: host.to_owned() })?;
+        let connected = match &raw {
+            raw::Address::Unix(_) => Docker::connect_with_unix(host, DOCKER_TIMEOUT_S, bollard::API_DEFAULT_VERSION),
+            raw::Address::Tcp(_) => Docker::connect_with_http(host, DOCKER_TIMEOUT_S, bollard::API_DEFAULT_VERSION),
         };
         let docker = connected.map_err(failed("connecting to the manager"))?;
         let docker = within(docker.negotiate_version()).await.map_err(failed("asking the manager for its version"))?;
-        Ok(Self { docker })
+        Ok(Self { docker, raw })
     }
 
     /// The whole Swarm, as of `now`, which is taken before anything is read: it is never newer than it says.
@@ -135,7 +142,7 @@ impl DockerSwarm {
         if found != trigger.version {
             return Err(SwarmError::Version { planned: trigger.version, found });
         }
-        mark.original = spec::original(&service_spec)?;
+        mark.original = spec::original(&service_spec);
         spec::apply(&mut service_spec, mark)?;
         self.update(&trigger.service, found, service_spec).await
     }
@@ -171,37 +178,46 @@ impl DockerSwarm {
     pub async fn mark(&self, service: &ServiceId) -> Result<Option<Mark>, SwarmError> {
         let (_, service_spec) = self.inspect(service).await?;
         match spec::mark(&service_spec) {
-            None if is_marked(service_spec.labels.as_ref()) => Err(SwarmError::Unreadable),
+            None if spec::is_marked(&service_spec) => Err(SwarmError::Unreadable),
             mark => Ok(mark),
         }
     }
 
-    async fn inspect(&self, service: &ServiceId) -> Result<(u64, ServiceSpec), SwarmError> {
-        let found = within(self.docker.inspect_service(service.as_str(), None::<InspectServiceOptions>)).await;
-        let found = found.map_err(|error| match status(&error) {
-            Some(404) => SwarmError::Gone,
-            _ => SwarmError::Docker { what: "inspecting the service", source: error },
-        })?;
-        let version = found.version.and_then(|version| version.index);
-        match (version, found.spec) {
-            (Some(version), Some(spec)) => Ok((version, spec)),
-            _ => Err(SwarmError::Spec { why: "the manager gave no version or no spec" }),
+    async fn inspect(&self, service: &ServiceId) -> Result<(u64, Value), SwarmError> {
+        let found = self.raw.get(&self.path(&format!("/services/{service}"))).await;
+        let mut found = found.map_err(|error| unanswered("inspecting the service", error))?;
+        let version = found["Version"]["Index"].as_u64();
+        let version = version.ok_or(SwarmError::Spec { why: "the manager gave no version" })?;
+        Ok((version, found["Spec"].take()))
+    }
+
+    async fn update(&self, service: &ServiceId, version: u64, spec: Value) -> Result<(), SwarmError> {
+        // `registryAuthFrom=spec`: the credentials stay those the user gave.
+        let path = self.path(&format!("/services/{service}/update?version={version}&registryAuthFrom=spec"));
+        match self.raw.post(&path, &spec).await {
+            Err(RawError::Refused { message, .. }) if message.contains("update out of sequence") => {
+                Err(SwarmError::Version { planned: version, found: version + 1 })
+            }
+            done => done.map_err(|error| unanswered("updating the service", error)),
         }
     }
 
-    async fn update(&self, service: &ServiceId, version: u64, spec: ServiceSpec) -> Result<(), SwarmError> {
-        // bollard takes the version as `i32`, although Docker's is 64 bits wide: refuse what would be cut.
-        let version_i32 = i32::try_from(version)
-            .map_err(|_| SwarmError::Spec { why: "its version is beyond what the client can send" })?;
-        let options = UpdateServiceOptionsBuilder::new().version(version_i32).build();
-        match within(self.docker.update_service(service.as_str(), spec, options, None)).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_out_of_sequence(&error) => {
-                Err(SwarmError::Version { planned: version, found: version + 1 })
-            }
-            Err(error) if status(&error) == Some(404) => Err(SwarmError::Gone),
-            Err(source) => Err(SwarmError::Docker { what: "updating the service", source }),
-        }
+    fn path(&self, path: &str) -> String {
+        let version = self.docker.client_version();
+        format!("/v{}.{}{path}", version.major_version, version.minor_version)
+    }
+}
+
+fn unanswered(what: &'static str, error: RawError) -> SwarmError {
+    match error {
+        RawError::Refused { status: 404, .. } => SwarmError::Gone,
+        source @ (RawError::Io(_)
+        | RawError::Http(_)
+        | RawError::Request(_)
+        | RawError::Body(_)
+        | RawError::Timeout
+        | RawError::Json(_)
+        | RawError::Refused { .. }) => SwarmError::Raw { what, source },
     }
 }
 
@@ -213,16 +229,6 @@ async fn within<T>(answer: impl Future<Output = Result<T, DockerError>>) -> Resu
 
 fn failed(what: &'static str) -> impl Fn(DockerError) -> SwarmError {
     move |source| SwarmError::Docker { what, source }
-}
-
-fn status(error: &DockerError) -> Option<u16> {
-    let DockerError::DockerResponseServerError { status_code, .. } = error else { return None };
-    Some(*status_code)
-}
-
-fn is_out_of_sequence(error: &DockerError) -> bool {
-    let DockerError::DockerResponseServerError { message, .. } = error else { return false };
-    message.contains("update out of sequence")
 }
 
 /// Whether a service's labels carry a mark, readable or not.

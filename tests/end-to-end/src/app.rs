@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bollard::models::{ServiceSpec, TaskState};
-use bollard::query_parameters::{InspectServiceOptions, ListTasksOptionsBuilder};
+use bollard::query_parameters::ListTasksOptionsBuilder;
 use serde_json::{Value, json};
 use swarmguard_http::Request;
 use swarmguard_lab::servers::{Balancer, Haproxy, haproxy};
 use swarmguard_lab::{ImageFile, Lab, load_image};
 
 use crate::binaries::Binaries;
-use crate::http::ask;
+use crate::http::{ask, get_json_from_socket};
 use crate::stage::wait_for;
 
 /// The image's name on every node.
@@ -189,14 +189,13 @@ impl Deployed {
         Ok(running.collect())
     }
 
-    /// The service's spec as Docker shows it.
+    /// The service's spec as the manager's own JSON: a typed model may drop what it does not know.
     ///
     /// # Errors
     /// When the manager does not answer.
     pub async fn spec(&self, lab: &Lab) -> Result<Value> {
-        let docker = lab.node(1)?.docker().await?;
-        let service = docker.inspect_service(&self.app.name, None::<InspectServiceOptions>).await?;
-        Ok(serde_json::to_value(service.spec)?)
+        let service = get_json_from_socket(lab.node(1)?.socket(), &format!("/services/{}", self.app.name)).await?;
+        Ok(service["Spec"].clone())
     }
 
     /// Asks the app on one node for something, past the balancer.

@@ -1,10 +1,13 @@
 //! Asking for JSON over HTTP.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use swarmguard_http::{Connection, Request, Response, Url};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 /// Longest answer: a database's points.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -19,6 +22,24 @@ pub async fn ask(url: &str, request: impl FnOnce(&str) -> Request<'_>) -> Result
     let mut connection = Connection::new(&parsed).with_response_body_bytes_max(ANSWER_BYTES_MAX);
     let response = connection.request(request(parsed.path_and_query()), TIMEOUT).await;
     response.with_context(|| format!("asking {url}"))
+}
+
+/// Gets JSON from a Unix socket, with HTTP 1.0, whose answers end with the connection.
+///
+/// # Errors
+/// When there is no answer, or another than 200 with JSON.
+pub async fn get_json_from_socket(socket: &Path, path: &str) -> Result<Value> {
+    let mut stream =
+        UnixStream::connect(socket).await.with_context(|| format!("connecting to {}", socket.display()))?;
+    let mut answer = String::new();
+    let exchange = async {
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        stream.read_to_string(&mut answer).await
+    };
+    tokio::time::timeout(TIMEOUT, exchange).await.with_context(|| format!("asking for {path}"))??;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+    ensure!(head.starts_with("HTTP/1.0 200"), "{path} answered {head}: {body}");
+    serde_json::from_str(body).with_context(|| format!("{path} answered no JSON: {body}"))
 }
 
 /// Gets JSON.
