@@ -88,7 +88,8 @@ pub async fn once(host: &str, node_name: Option<&Name>) -> Result<(NodeRef, Vec<
     let docker = connect(host).await?;
     let unreachable = |source| DiscoveryError::Unreachable { host: host.to_owned(), source };
     let identity = identity(&docker, node_name).await.map_err(unreachable)?;
-    Ok((identity, present(&docker).await.map_err(unreachable)?))
+    let (containers, _) = present(&docker).await.map_err(unreachable)?;
+    Ok((identity, containers))
 }
 
 /// Tells every change from now on, until the receiver is gone. The loss of Docker is said once and mended.
@@ -118,7 +119,7 @@ async fn session(
     let node = identity(&docker, node_name).await.map_err(unreachable)?;
     // The stream is asked for what happened since before the list was taken: nothing falls between the two.
     let mut events = Box::pin(docker.events(Some(events_since(SystemTime::now()))));
-    let containers = present(&docker).await.map_err(unreachable)?;
+    let (containers, mut overlooked) = present(&docker).await.map_err(unreachable)?;
     presence.back();
     *told = true;
     let closed = |_| DiscoveryError::StreamEnded { host: host.to_owned() };
@@ -129,13 +130,20 @@ async fn session(
         tokio::select! {
             event = events.next() => {
                 let event = event.ok_or_else(|| DiscoveryError::StreamEnded { host: host.to_owned() })?;
-                if let Some(change) = change(&docker, event.map_err(unreachable)?).await.map_err(unreachable)? {
-                    changes.send(change).await.map_err(closed)?;
+                match change(&docker, event.map_err(unreachable)?).await {
+                    Ok(Some(change)) => changes.send(change).await.map_err(closed)?,
+                    Ok(None) => {}
+                    Err(error) => overlooked = overlook(&error),
                 }
             }
             _ = identity_due.tick() => {
                 let node = identity(&docker, node_name).await.map_err(unreachable)?;
                 changes.send(Change::Identity(node)).await.map_err(closed)?;
+                if overlooked {
+                    let (containers, still) = present(&docker).await.map_err(unreachable)?;
+                    changes.send(Change::Present(containers)).await.map_err(closed)?;
+                    overlooked = still;
+                }
             }
         }
     }
@@ -158,13 +166,23 @@ async fn identity(docker: &Docker, node_name: Option<&Name>) -> Result<NodeRef, 
     Ok(NodeRef { id, name })
 }
 
-async fn present(docker: &Docker) -> Result<Vec<Container>, bollard::errors::Error> {
-    let mut containers = Vec::new();
+/// All containers that could be inspected, and whether one could not.
+async fn present(docker: &Docker) -> Result<(Vec<Container>, bool), bollard::errors::Error> {
+    let (mut containers, mut overlooked) = (Vec::new(), false);
     for summary in within(docker.list_containers(None::<ListContainersOptions>)).await? {
         let Some(id) = summary.id else { continue };
-        containers.extend(inspect(docker, &id).await?);
+        match inspect(docker, &id).await {
+            Ok(container) => containers.extend(container),
+            Err(error) => overlooked = overlook(&error),
+        }
     }
-    Ok(containers)
+    Ok((containers, overlooked))
+}
+
+/// One container that Docker cannot tell about must not hide the others; it is asked about again after a while.
+fn overlook(error: &bollard::errors::Error) -> bool {
+    tracing::warn!(%error, "a container could not be inspected and is not sampled: asking again within a minute");
+    true
 }
 
 /// `None` for a container that is gone already or never got a process; any other failure is one, so that a container

@@ -139,6 +139,8 @@ impl ControlLoop {
             Ok(read) => *read,
             Err(error) => {
                 self.presence.lost(&error);
+                // The next look connects anew, and agrees on an API version anew: the engine may be another one.
+                self.docker = None;
                 self.shared.state().counters.swarm_failures += 1;
                 return;
             }
@@ -177,6 +179,9 @@ impl ControlLoop {
                 tracing::info!(service = %decision.service_name, "{decision}");
             }
             let Outcome::Act { action } = decision.outcome else { continue };
+            if self.taking_over.contains(&decision.service) {
+                continue;
+            }
             if let Err(violation) = checks::vet(&action, state.fleet.facts(), policy, &self.memory, at) {
                 state.counters.violations += 1;
                 tracing::error!(service = %decision.service_name, %violation, "a planned action breaks a promise: not done");
@@ -243,9 +248,23 @@ impl ControlLoop {
         });
     }
 
+    /// What is unfinished is taken over again, but not at once: what hindered it needs time.
+    fn try_again_later(&mut self, service: ServiceId) {
+        self.taking_over.insert(service.clone());
+        let news = self.news.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(TAKE_OVER_PAUSE).await;
+            let _ = news.send(News::NothingToTakeOver { service }).await;
+        });
+    }
+
     fn action_ended(&mut self, service: &ServiceId, kind: ActionKind, mut record: ActionRecord, ended: &Ended) {
         let at = now();
-        self.taking_over.remove(service);
+        if ended.state == State::Unfinished {
+            self.try_again_later(service.clone());
+        } else {
+            self.taking_over.remove(service);
+        }
         self.trusted_from = at;
         match ended.state {
             State::Refused => self.memory.refused(service, at),

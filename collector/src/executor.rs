@@ -15,8 +15,8 @@ use crate::clock::now;
 use crate::journal::State;
 use crate::swarm::{self, DockerSwarm, Mark, Progress, Retreat, SwarmError, WATCH_PAUSE, mark};
 
-/// Attempts at an update when someone changes the service at the same moment.
-const UPDATE_ATTEMPTS: u32 = 20;
+/// How long an update is tried again when someone changes the service at the same moment or the manager fails.
+const UPDATE_MAX: Duration = Duration::from_secs(30);
 const UPDATE_PAUSE: Duration = Duration::from_millis(200);
 
 /// The mark is looked for at every so many looks at the tasks.
@@ -117,6 +117,7 @@ async fn finish(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, deadline
     let retreat = match watch(docker, service, mark, deadline, &mut ended).await {
         Watched::Done => return end(docker, service, mark, false, ended.with(State::Completed, None)).await,
         Watched::Superseded(why) => return ended.with(State::Superseded, why),
+        Watched::Silent => return ended.with(State::Unfinished, "the manager does not answer".to_owned()),
         Watched::Deadline(retreat) => retreat,
     };
     let late = format!("what was asked for did not run within {} s", deadline.as_secs());
@@ -137,7 +138,14 @@ async fn finish(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, deadline
 
 /// Puts the user's spec back.
 async fn end(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, revert: bool, ended: Ended) -> Ended {
-    match attempts(|| docker.end(service, &mark.id, revert)).await {
+    let update = || async {
+        // Between two attempts a replacement may have been given a node: then putting the spec back is not safe any more.
+        if revert && retreat(docker, service, mark).await? != Retreat::Clear {
+            return Err(SwarmError::Moving);
+        }
+        docker.end(service, &mark.id, revert).await
+    };
+    match attempts(update).await {
         Ok(()) => ended,
         Err(error @ (SwarmError::Superseded | SwarmError::Gone)) => ended.with(State::Superseded, describe(&error)),
         Err(error) => {
@@ -145,6 +153,11 @@ async fn end(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, revert: boo
             ended.with(State::Unfinished, detail)
         }
     }
+}
+
+async fn retreat(docker: &DockerSwarm, service: &ServiceId, mark: &Mark) -> Result<Retreat, SwarmError> {
+    let tasks = docker.tasks(service).await?;
+    Ok(swarm::retreat(mark, tasks.iter().map(|(_, task)| task)))
 }
 
 /// Keeps tasks off the nodes where the replacements did not become healthy, and waits until these are gone and as many
@@ -157,8 +170,9 @@ async fn back_out(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, nodes:
     while now().since(begun) < RETREAT_MAX {
         if let Ok(tasks) = docker.tasks(service).await {
             let running = tasks.iter().filter(|(_, task)| task.is_running()).count() as u64;
-            let left = |task: &Task| task.node.as_ref().is_none_or(|node| !nodes.contains(node));
-            if running >= mark.replicas && tasks.iter().all(|(_, task)| !task.is_alive() || left(task)) {
+            let there = |task: &Task| task.node.as_ref().is_some_and(|node| nodes.contains(node));
+            let to_come = tasks.iter().any(|(_, task)| task.is_unready() && there(task));
+            if running >= mark.replicas && !to_come {
                 return Ok(());
             }
         }
@@ -167,24 +181,28 @@ async fn back_out(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, nodes:
     Err(format!("the tasks that did not become healthy are still there after {} s", RETREAT_MAX.as_secs()))
 }
 
-/// Tries an update until it neither loses against someone else's nor fails on the way.
+/// Tries an update until it neither loses against someone else's nor fails on the way, for [`UPDATE_MAX`] at most.
 async fn attempts<F>(update: impl Fn() -> F) -> Result<(), SwarmError>
 where
     F: Future<Output = Result<(), SwarmError>>,
 {
-    for _ in 1..UPDATE_ATTEMPTS {
-        match update().await {
-            Err(SwarmError::Version { .. } | SwarmError::Docker { .. } | SwarmError::Raw { .. }) => {
-                tokio::time::sleep(UPDATE_PAUSE).await
-            }
+    let begun = now();
+    loop {
+        let failed = match update().await {
+            Err(error @ (SwarmError::Version { .. } | SwarmError::Docker { .. } | SwarmError::Raw { .. })) => error,
             done => return done,
+        };
+        if now().since(begun) > UPDATE_MAX {
+            return Err(failed);
         }
+        tokio::time::sleep(UPDATE_PAUSE).await;
     }
-    update().await
 }
 
 enum Watched {
     Done,
+    /// No look at the tasks succeeded for as long as an action may take.
+    Silent,
     Deadline(Retreat),
     Superseded(String),
 }
@@ -211,9 +229,17 @@ async fn watch(
                 ended.reached = reached(mark, &tasks);
                 return Watched::Done;
             }
+            if at.since(begun) > deadline && progress.is_decided() {
+                // The move stands; an old task takes its time to finish what it does.
+                ended.reached = reached(mark, &tasks);
+                return Watched::Done;
+            }
             if at.since(begun) > deadline {
                 return Watched::Deadline(swarm::retreat(mark, tasks.iter().map(|(_, task)| task)));
             }
+        }
+        if now().since(looked_at) > deadline {
+            return Watched::Silent;
         }
         if look.is_multiple_of(LOOKS_PER_MARK) {
             match docker.mark(service).await {
@@ -229,11 +255,11 @@ async fn watch(
     }
 }
 
-/// The planned target that a task now runs on; where several were possible, one that Swarm chose.
+/// The planned target, if a task runs on it now.
 fn reached(mark: &Mark, tasks: &[(TaskId, Task)]) -> Option<NodeId> {
     let mark::Change::Migrate { target, .. } = &mark.change else { return None };
-    let runs_on = |node: &&NodeId| tasks.iter().any(|(_, task)| task.is_running() && task.node.as_ref() == Some(node));
-    target.iter().find(runs_on).cloned()
+    let runs_there = tasks.iter().any(|(_, task)| task.is_running() && task.node.as_ref() == Some(target));
+    runs_there.then(|| target.clone())
 }
 
 fn describe(error: &SwarmError) -> String {

@@ -140,9 +140,15 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Adds an action, or replaces what is known of it.
-    pub fn record_action(&mut self, record: ActionRecord) {
+    /// Adds an action, or what is new of one that is known: the mark of one that was taken over tells less.
+    pub fn record_action(&mut self, mut record: ActionRecord) {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
+            record.container = record.container.or(known.container.take());
+            record.cpu_percent = record.cpu_percent.or(known.cpu_percent);
+            record.memory_percent = record.memory_percent.or(known.memory_percent);
+            record.network_percent = record.network_percent.or(known.network_percent);
+            record.to_node = record.to_node.or(known.to_node.take());
+            record.has_healthcheck = record.has_healthcheck.or(known.has_healthcheck);
             *known = record;
             return;
         }

@@ -27,6 +27,8 @@ pub const WATCH_PAUSE: Duration = Duration::from_millis(50);
 pub struct Progress {
     /// What was asked for runs, and is healthy where there is a health check.
     pub replacement_running: bool,
+    /// Nothing of what was to go is meant to stay.
+    pub old_leaving: bool,
     /// Nothing is left of what was to go.
     pub old_gone: bool,
     /// Tasks that run and are meant to.
@@ -34,6 +36,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Whether nothing more has to be done, although something may still be on its way out.
+    pub fn is_decided(&self) -> bool {
+        self.replacement_running && self.old_leaving
+    }
+
     /// Whether nothing more is to come.
     pub fn is_done(&self) -> bool {
         self.replacement_running && self.old_gone
@@ -49,7 +56,8 @@ pub enum Retreat {
     From(Vec<NodeId>),
     /// Taking it back could take a healthy task; leaving it takes none.
     Unsafe,
-    /// Taking it back could take a healthy task, and so could putting the spec back: it has to go on.
+    /// Of several tasks that move to one node some run there already and some do not: taking it back could take a healthy
+    /// one, and so could putting the spec back. It has to go on.
     Wait,
 }
 

@@ -73,6 +73,7 @@ fn swarm() -> Swarm {
         slot: Some(1),
         state: TaskState::Running,
         desired_running: true,
+        desired_gone: false,
         container: Some(container_id()),
     };
     let service = Service {

@@ -59,10 +59,10 @@ pub enum Violation {
         /// The maximum.
         max: u64,
     },
-    /// The source is not excluded, or has no task of the service, or is a target.
+    /// The source is not excluded, or has no task of the service, or is the target.
     #[error("the node to leave is not left")]
     Source,
-    /// A target is excluded, unknown, not ready or not active.
+    /// The target is excluded, unknown, not ready, not active, or holds a task of the service.
     #[error("node {node} cannot be the target")]
     Target {
         /// The target.
@@ -132,19 +132,13 @@ fn vet_migrate(migrate: &Migrate, swarm: &Swarm) -> Result<(), Violation> {
         return Err(Violation::LocalStorage);
     }
     let holds = |node: &NodeId| service.alive().any(|(_, task)| task.node.as_ref() == Some(node));
-    let targets = migrate.target.nodes();
-    if !migrate.exclude.contains(&migrate.source)
-        || !holds(&migrate.source)
-        || targets.contains(&migrate.source)
-        || targets.is_empty()
-    {
+    if !migrate.exclude.contains(&migrate.source) || !holds(&migrate.source) || migrate.target == migrate.source {
         return Err(Violation::Source);
     }
-    for node in targets {
-        let fit = swarm.nodes.get(node).is_some_and(|found| found.ready && found.active);
-        if !fit || migrate.exclude.contains(node) {
-            return Err(Violation::Target { node: node.clone() });
-        }
+    let target = &migrate.target;
+    let fit = swarm.nodes.get(target).is_some_and(|found| found.ready && found.active);
+    if !fit || migrate.exclude.contains(target) || holds(target) {
+        return Err(Violation::Target { node: target.clone() });
     }
     match migrate.exclude.iter().find(|node| **node != migrate.source && holds(node)) {
         Some(node) => Err(Violation::Bystander { node: node.clone() }),

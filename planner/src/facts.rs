@@ -205,6 +205,8 @@ pub struct Task {
     pub state: TaskState,
     /// Whether Swarm wants it to run.
     pub desired_running: bool,
+    /// Whether Swarm wants it gone. On a node that is down its state stays as it was for a day all the same.
+    pub desired_gone: bool,
     /// Its container, once there is one.
     pub container: Option<ContainerId>,
 }
@@ -213,6 +215,11 @@ impl Task {
     /// Whether it holds a place on its node.
     pub fn is_alive(&self) -> bool {
         self.state != TaskState::Ended
+    }
+
+    /// Whether it is on its way to run, and meant to.
+    pub fn is_unready(&self) -> bool {
+        self.state == TaskState::Starting && !self.desired_gone
     }
 
     /// Whether it runs and is meant to.

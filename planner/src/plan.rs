@@ -61,8 +61,8 @@ pub struct Migrate {
     pub source: NodeId,
     /// Its name.
     pub source_name: Name,
-    /// Where to go.
-    pub target: Target,
+    /// The node to reach: the only one that Swarm's own rules leave.
+    pub target: NodeId,
     /// Nodes to keep the replacement off: the source, and those that Swarm would prefer to the target.
     pub exclude: Vec<NodeId>,
     /// The tasks to be replaced: all of the service on the source.
@@ -78,26 +78,6 @@ pub struct ScaleUp {
     pub from: u64,
     /// Replicas after.
     pub to: u64,
-}
-
-/// Where a migration goes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// This node: the only one that Swarm's own rules leave.
-    Node(NodeId),
-    /// One of these, as Swarm prefers: each holds a task of the service, and excluding one would move that task too.
-    OneOf(Vec<NodeId>),
-}
-
-impl Target {
-    /// All nodes the replacement may run on.
-    pub fn nodes(&self) -> &[NodeId] {
-        match self {
-            Self::Node(node) => std::slice::from_ref(node),
-            Self::OneOf(nodes) => nodes,
-        }
-    }
 }
 
 /// What set an action off, and T0 to T2 of its time line, by the collector's clock.
@@ -217,6 +197,12 @@ pub enum Withheld {
         /// Each node and why not.
         nodes: Vec<Rejected>,
     },
+    /// Every node that may take the task runs one of the service already: the target could not be named, nor the move be
+    /// taken back.
+    NoFreeNode {
+        /// These nodes.
+        nodes: Vec<Name>,
+    },
     /// The target cannot be told apart from more nodes than a spec should name.
     TooManyNodes {
         /// Nodes to be excluded.
@@ -255,6 +241,10 @@ impl fmt::Display for Withheld {
             Self::NoTarget { nodes } => {
                 write!(f, "no node may take it")?;
                 nodes.iter().try_for_each(|rejected| write!(f, "; {} {}", rejected.node, rejected.why))
+            }
+            Self::NoFreeNode { nodes } => {
+                let names: Vec<&str> = nodes.iter().map(Name::as_str).collect();
+                write!(f, "every node that may take it runs a task of the service already: {}", names.join(", "))
             }
             Self::TooManyNodes { found, max } => {
                 write!(f, "{found} nodes would have to be excluded, and at most {max} are")

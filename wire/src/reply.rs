@@ -10,9 +10,9 @@ use crate::time::Timestamp;
 /// What an agent is to alert on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
-    /// Alert when `cpu_limit_percent` is at least this.
+    /// Alert when `cpu_limit_percent` is above this.
     pub cpu_percent: f32,
-    /// Alert when `memory_percent` is at least this.
+    /// Alert when `memory_percent` is above this.
     pub memory_percent: f32,
     /// Whether to send alerts at all; reports are always sent.
     pub alert_immediately: bool,

@@ -79,7 +79,17 @@ pub(crate) fn become_root() -> Result<()> {
     // `env` keeps PATH also where sudo has one of its own (`secure_path`).
     let path = format!("PATH={}", std::env::var("PATH").unwrap_or_default());
     sudo.arg(kept).args(["env", &path]).arg(myself).args(std::env::args_os().skip(1)).current_dir(root());
-    let status = sudo.status().context("this needs root: run it as root, or install sudo")?;
+    // An interrupt reaches the child too, which cleans up; this process waits for that, and gives the files back.
+    let status = runtime()?.block_on(async {
+        let child = tokio::process::Command::from(sudo).spawn();
+        let mut child = child.context("this needs root: run it as root, or install sudo")?;
+        loop {
+            tokio::select! {
+                status = child.wait() => return status.context("waiting for sudo"),
+                _ = interrupted() => {}
+            }
+        }
+    })?;
     let owner = format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let mut chown = Command::new("sudo");
     chown.args(["chown", "--recursive", &owner]).arg(target_folder());

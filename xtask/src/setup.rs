@@ -1,14 +1,14 @@
 //! `cargo xtask setup`: what the lab and the tests need from Debian, and nothing else.
 //!
-//! Only packages whose program is missing are installed. Their services are not started: the lab runs its own, in
-//! namespaces of its own.
+//! Only packages whose program is missing are installed. Their services are not started now: the lab runs its own, in
+//! namespaces of its own. Debian enables them for the next boot, which is said.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{become_root, cargo, output, say};
+use crate::run::{become_root, cargo, is_root, output, say};
 
 /// Programs, and Debian's packages that have them.
 const NEEDED: [(&str, &str); 7] = [
@@ -29,6 +29,10 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Installs what is missing, or only says so.
 pub(crate) fn run(check: bool) -> Result<()> {
     components(check)?;
+    if std::fs::read_to_string(POLICY).is_ok_and(|text| text == POLICY_TEXT) && is_root() && !check {
+        // An interrupted run left it behind.
+        std::fs::remove_file(POLICY).with_context(|| format!("removing {POLICY}"))?;
+    }
     let missing: Vec<&str> =
         NEEDED.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
@@ -48,6 +52,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let mut install = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
     install.extend(&missing);
     apt(&install)?;
+    say("setup: Debian starts these packages' services at the next boot; to prevent that: systemctl disable SERVICE");
     match NEEDED.iter().find(|(program, _)| !installed(program)) {
         Some((program, package)) => bail!("package {package} is installed, but there is no program {program}"),
         None => Ok(()),

@@ -19,10 +19,7 @@ pub(crate) fn planned(id: String, action: &Action, swarm: &Swarm, decided_at: Ti
         Some(Mode::Global | Mode::Job) | None => 0,
     };
     let (from_node, to_node, replicas_before, replicas_after) = match action {
-        Action::Migrate(migrate) => {
-            let targets: Vec<String> = migrate.target.nodes().iter().map(name).collect();
-            (Some(name(&migrate.source)), Some(targets.join(" or ")), replicas, replicas)
-        }
+        Action::Migrate(migrate) => (Some(name(&migrate.source)), Some(name(&migrate.target)), replicas, replicas),
         Action::ScaleUp(scale_up) => (None, None, scale_up.from, scale_up.to),
     };
     ActionRecord {
@@ -102,7 +99,7 @@ pub(crate) fn complete(record: &mut ActionRecord, ended: &Ended, names: &BTreeMa
     if let Some(node) = &ended.reached {
         record.to_node = Some(label(names, node));
     }
-    if ended.state != State::Completed {
+    if matches!(ended.state, State::Reverted | State::Refused) {
         record.replicas_after = record.replicas_before;
     }
     record.running_min = ended.running_min;

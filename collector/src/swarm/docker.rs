@@ -67,6 +67,9 @@ pub enum SwarmError {
     /// The mark of the action is not there any more: someone else changed the service.
     #[error("someone else changed the service: the action's mark is gone")]
     Superseded,
+    /// A replacement has come so far meanwhile that taking it back needs another way.
+    #[error("a replacement was given a node in the meantime")]
+    Moving,
     /// A mark that this version cannot read.
     #[error(
         "its label {LABEL} cannot be read by this version: look at the constraints it names, then remove the label with \

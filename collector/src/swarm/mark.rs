@@ -4,7 +4,7 @@
 //! neither. A collector that finds a mark it did not write finishes or reverts that action; no other memory is needed.
 
 use serde::{Deserialize, Serialize};
-use swarmguard_planner::plan::{Action, ActionKind, Target};
+use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_wire::NodeId;
 
 use crate::journal::TimeLine;
@@ -43,8 +43,8 @@ pub enum Change {
     Migrate {
         /// The node to leave.
         source: NodeId,
-        /// Where they go.
-        target: Vec<NodeId>,
+        /// The node to reach.
+        target: NodeId,
         /// Constraints that were added.
         added: Vec<String>,
     },
@@ -72,10 +72,7 @@ impl Mark {
         let change = match action {
             Action::Migrate(migrate) => Change::Migrate {
                 source: migrate.source.clone(),
-                target: match &migrate.target {
-                    Target::Node(node) => vec![node.clone()],
-                    Target::OneOf(nodes) => nodes.clone(),
-                },
+                target: migrate.target.clone(),
                 added: migrate.exclude.iter().map(|node| format!("node.id!={node}")).collect(),
             },
             Action::ScaleUp(scale_up) => Change::ScaleUp { to: scale_up.to },

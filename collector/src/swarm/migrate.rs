@@ -11,15 +11,16 @@ pub fn progress<'a>(source: &NodeId, replicas: u64, tasks: impl Iterator<Item = 
     let on_source = |task: &&Task| task.node.as_ref() == Some(source);
     let elsewhere = tasks.clone().filter(|task| task.is_running() && !on_source(task)).count() as u64;
     let held = tasks.clone().filter(|task| task.is_alive() && on_source(task)).count();
+    let staying = tasks.clone().filter(|task| task.is_alive() && !task.desired_gone && on_source(task)).count();
     let running = tasks.filter(|task| task.is_running()).count() as u64;
-    Progress { replacement_running: elsewhere >= replicas, old_gone: held == 0, running }
+    Progress { replacement_running: elsewhere >= replicas, old_leaving: staying == 0, old_gone: held == 0, running }
 }
 
 /// A replacement that has a node but is not healthy must go before the spec is put back: SwarmKit would take it for
 /// up to date, and may keep it rather than the healthy task of its slot. It goes when its node is excluded instead of
 /// the source; but a node on which another task of the service runs cannot be excluded without moving that one too.
 pub fn retreat<'a>(source: &NodeId, mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
-    let unready = tasks.clone().filter(|task| task.is_alive() && !task.is_running());
+    let unready = tasks.clone().filter(|task| task.is_unready());
     let mut nodes: Vec<NodeId> = unready.filter_map(|task| task.node.clone()).filter(|node| node != source).collect();
     nodes.dedup();
     if nodes.is_empty() {
@@ -42,6 +43,7 @@ mod tests {
             slot: None,
             state: *state,
             desired_running: *desired_running,
+            desired_gone: !desired_running,
             container: None,
         };
         found.iter().map(task).collect()
@@ -73,6 +75,9 @@ mod tests {
         check(&[old[0], old[1], ("c", Starting, true)], Retreat::From(vec!["c".parse().unwrap()]));
         check(&[old[0], old[1], ("c", Ended, false)], Retreat::Clear);
         check(&[old[0], old[1], ("b", Starting, true)], Retreat::Wait);
+        // What Swarm has given up on a dead node is not waited for.
+        check(&[old[0], old[1], ("c", Starting, false)], Retreat::Clear);
+        check(&[old[0], old[1], ("c", Running, false)], Retreat::Clear);
     }
 
     #[test]

@@ -7,13 +7,13 @@ use super::{Progress, Retreat};
 /// The new replica runs when as many tasks run as were asked for; nothing is to go.
 pub fn progress<'a>(to: u64, tasks: impl Iterator<Item = &'a Task>) -> Progress {
     let running = tasks.filter(|task| task.is_running()).count() as u64;
-    Progress { replacement_running: running >= to, old_gone: true, running }
+    Progress { replacement_running: running >= to, old_leaving: true, old_gone: true, running }
 }
 
 /// SwarmKit drops a task without a node first; among those that have one it looks at how many tasks a node holds, not
 /// at health, so one fewer may be a healthy one.
 pub fn retreat<'a>(tasks: impl Iterator<Item = &'a Task>) -> Retreat {
-    let mut unready = tasks.filter(|task| task.is_alive() && !task.is_running());
+    let mut unready = tasks.filter(|task| task.is_unready());
     if unready.any(|task| task.node.is_some()) { Retreat::Unsafe } else { Retreat::Clear }
 }
 
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     fn task(node: &str, state: TaskState) -> Task {
-        Task { node: node.parse().ok(), slot: None, state, desired_running: true, container: None }
+        Task { node: node.parse().ok(), slot: None, state, desired_running: true, desired_gone: false, container: None }
     }
 
     #[test]

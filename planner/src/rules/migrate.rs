@@ -3,15 +3,16 @@
 //! Swarm has no call to move a task. Constraints that exclude the source make its tasks out of date and no others;
 //! Swarm's scheduler then prefers the node with the fewest tasks of the service. So a target without a task of this
 //! service is reached by excluding every other such node. A node that holds a task must not be excluded, or that task
-//! moves too: where every candidate holds one, Swarm chooses among those that hold fewest.
+//! moves too; so where every candidate holds one, neither can the target be named nor, should the replacement fail,
+//! the move be taken back without touching a healthy task: nothing is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use swarmguard_wire::{Name, NodeId};
 
 use super::{Case, Finding, trigger};
 use crate::placement::{Ineligible, Rejected, swarm_could_place, target_score};
-use crate::plan::{Migrate, Target, Withheld};
+use crate::plan::{Migrate, Withheld};
 
 /// Most nodes named in a service's constraints, so that a spec stays small in a large Swarm.
 pub(super) const EXCLUDED_MAX: usize = 100;
@@ -24,23 +25,19 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
         return Err(Withheld::LocalStorage { mount: mount.clone() });
     }
     let source = &finding.node;
-    let held = tasks_held(case);
+    let held = holders(case);
     let (scores, rejected) = scores(case, source);
-    let Some(fewest) = scores.keys().map(|node| held.get(node).copied().unwrap_or(0)).min() else {
+    if scores.is_empty() {
         return Err(Withheld::NoTarget { nodes: rejected });
-    };
-    let mut candidates: Vec<(&NodeId, f32)> = scores
-        .iter()
-        .filter(|(node, _)| held.get(*node).copied().unwrap_or(0) == fewest)
-        .map(|(node, score)| (*node, *score))
-        .collect();
+    }
+    let mut free: Vec<(&NodeId, f32)> =
+        scores.iter().filter(|(node, _)| !held.contains(*node)).map(|(node, score)| (*node, *score)).collect();
     // The map's order breaks ties: the sort is stable.
-    candidates.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let target = match candidates.as_slice() {
-        [(only, _)] => Target::Node((*only).clone()),
-        [(best, _), ..] if fewest == 0 => Target::Node((*best).clone()),
-        several => Target::OneOf(several.iter().map(|(node, _)| (*node).clone()).collect()),
+    free.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let Some((target, _)) = free.first() else {
+        return Err(Withheld::NoFreeNode { nodes: scores.keys().map(|id| node_name(case, id)).collect() });
     };
+    let target = (*target).clone();
     let exclude = excluded(case, source, &target, &held);
     if exclude.len() > EXCLUDED_MAX {
         return Err(Withheld::TooManyNodes { found: exclude.len(), max: EXCLUDED_MAX });
@@ -60,15 +57,9 @@ fn node_name(case: &Case<'_>, id: &NodeId) -> Name {
     case.swarm.nodes.get(id).map(|node| node.hostname.clone()).unwrap_or_else(|| Name::new(id.as_str()))
 }
 
-/// Tasks of the service on each node that holds one.
-fn tasks_held<'a>(case: &Case<'a>) -> BTreeMap<&'a NodeId, usize> {
-    let mut held = BTreeMap::new();
-    for (_, task) in case.service.alive() {
-        if let Some(node) = &task.node {
-            *held.entry(node).or_insert(0) += 1;
-        }
-    }
-    held
+/// Nodes that hold a task of the service.
+fn holders<'a>(case: &Case<'a>) -> BTreeSet<&'a NodeId> {
+    case.service.alive().filter_map(|(_, task)| task.node.as_ref()).collect()
 }
 
 /// Candidates and how much each is in use; and the other nodes with the reason why they are none.
@@ -89,11 +80,11 @@ fn scores<'a>(case: &Case<'a>, source: &NodeId) -> (BTreeMap<&'a NodeId, f32>, V
 }
 
 /// The source, and every node that Swarm could choose although it is not the target.
-fn excluded(case: &Case<'_>, source: &NodeId, target: &Target, held: &BTreeMap<&NodeId, usize>) -> Vec<NodeId> {
+fn excluded(case: &Case<'_>, source: &NodeId, target: &NodeId, held: &BTreeSet<&NodeId>) -> Vec<NodeId> {
     let elsewhere = case.swarm.nodes.iter().filter(|(id, node)| {
         *id != source
-            && !target.nodes().contains(id)
-            && !held.contains_key(id)
+            && *id != target
+            && !held.contains(id)
             && swarm_could_place(case.swarm, case.service, id, node).is_ok()
     });
     std::iter::once(source).chain(elsewhere.map(|(id, _)| id)).cloned().collect()

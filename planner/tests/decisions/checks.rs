@@ -3,7 +3,7 @@
 use crate::world::{BUSY, Load, NOW, SICK, World, at, node_id, service_id, task};
 use swarmguard_planner::checks::{Violation, vet};
 use swarmguard_planner::facts::{Mode, UpdateState};
-use swarmguard_planner::plan::{Action, ActionKind, Migrate, Target};
+use swarmguard_planner::plan::{Action, ActionKind, Migrate};
 use swarmguard_planner::{Outcome, plan};
 
 fn action(world: &World) -> Action {
@@ -63,10 +63,10 @@ fn migrate(change: impl FnOnce(&mut Migrate), expected: Violation) {
 #[test]
 fn a_migration_leaves_its_source_for_a_target_and_moves_nobody_else() {
     migrate(|migrate| migrate.exclude.clear(), Violation::Source);
-    migrate(|migrate| migrate.target = Target::Node(node_id("a")), Violation::Source);
-    migrate(|migrate| migrate.target = Target::OneOf(Vec::new()), Violation::Source);
+    migrate(|migrate| migrate.target = node_id("a"), Violation::Source);
+    migrate(|migrate| migrate.target = node_id("b"), Violation::Target { node: node_id("b") });
     migrate(|migrate| migrate.exclude.push(node_id("c")), Violation::Target { node: node_id("c") });
-    migrate(|migrate| migrate.target = Target::Node(node_id("z")), Violation::Target { node: node_id("z") });
+    migrate(|migrate| migrate.target = node_id("z"), Violation::Target { node: node_id("z") });
     migrate(|migrate| migrate.exclude.push(node_id("b")), Violation::Bystander { node: node_id("b") });
     check(
         SICK,

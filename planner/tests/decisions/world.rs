@@ -149,6 +149,7 @@ pub(crate) fn task(node: &str, number: u8) -> Task {
         slot: Some(number.into()),
         state: TaskState::Running,
         desired_running: true,
+        desired_gone: false,
         container: Some(container(number)),
     }
 }

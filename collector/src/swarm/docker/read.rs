@@ -123,7 +123,7 @@ fn resources(found: Option<ResourceObject>) -> facts::Resources {
 
 pub(super) fn task(found: Task) -> Option<(ServiceId, TaskId, facts::Task)> {
     let status = found.status.unwrap_or_default();
-    let state = match status.state {
+    let task_state = |state: Option<TaskState>| match state {
         Some(TaskState::RUNNING) => facts::TaskState::Running,
         Some(
             TaskState::COMPLETE
@@ -148,8 +148,9 @@ pub(super) fn task(found: Task) -> Option<(ServiceId, TaskId, facts::Task)> {
     let task = facts::Task {
         node: found.node_id.and_then(|id| id.parse::<NodeId>().ok()),
         slot: found.slot.and_then(|slot| u64::try_from(slot).ok()),
-        state,
+        state: task_state(status.state),
         desired_running: found.desired_state == Some(TaskState::RUNNING),
+        desired_gone: task_state(found.desired_state) == facts::TaskState::Ended,
         container: status.container_status.and_then(|container| container.container_id?.parse().ok()),
     };
     Some((found.service_id?.parse().ok()?, found.id?.parse().ok()?, task))

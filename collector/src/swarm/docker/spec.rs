@@ -180,7 +180,7 @@ mod tests {
 
     fn migrate() -> Change {
         let source = "src".parse().unwrap();
-        Change::Migrate { source, target: Vec::new(), added: vec!["node.id!=src".into()] }
+        Change::Migrate { source, target: "dst".parse().unwrap(), added: vec!["node.id!=src".into()] }
     }
 
     /// The user's spec with an action applied, and its mark.

@@ -67,7 +67,7 @@ fn the_databases_death_loses_no_point_and_delays_nothing() {
             Ok((influx_count(stage, &container).await? > 0).then_some(()))
         })
         .await?;
-        stage.database.stop().await?;
+        stage.database.process().kill().await?;
         let went_away = unix_ms();
         tokio::time::sleep(Duration::from_secs(5)).await;
         agents_run(stage)?;
