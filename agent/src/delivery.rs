@@ -2,7 +2,7 @@
 //!
 //! Sampling never waits for a collector. Alerts queue, at most [`ALERTS_WAITING_MAX`], and go before any report; only
 //! the newest report waits. An alert that cannot be delivered in one attempt and one retry is dropped and counted: the
-//! next tick carries fresher facts. All collectors are told; the one that leads acts.
+//! next tick carries fresher facts. All collectors are told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::ClockFilter;
 
 /// Alerts that wait for one collector.
-pub const ALERTS_WAITING_MAX: usize = 64;
+pub const ALERTS_WAITING_MAX: usize = 512;
 
 /// An alert that has waited longer says nothing about now: a later tick has said it again, or has not.
 const ALERT_AGE_MAX: Duration = Duration::from_secs(2);

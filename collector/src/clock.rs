@@ -1,5 +1,4 @@
 //! The collector's clock: the one place where it is read.
-
 //!
 //! Wall time is read once, at the first call; from then on it advances by the monotonic clock. A step of the wall clock
 //! (NTP on a machine that started without a battery clock) can so neither make old facts fresh nor end a cooldown.

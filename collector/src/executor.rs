@@ -91,7 +91,9 @@ pub async fn execute(docker: &DockerSwarm, action: &Action, mut mark: Mark, dead
         // Swarm may have taken an update whose answer was lost; the mark would tell.
         Err(error @ SwarmError::Raw { .. }) => match docker.mark(service).await {
             Ok(Some(found)) if found.id == mark.id => finish(docker, service, &mark, deadline, ended).await,
-            Ok(_) | Err(_) => ended.with(State::Refused, describe(&error)),
+            Ok(_) => ended.with(State::Refused, describe(&error)),
+            // Whether it was taken is not known; the next look at the Swarm shows the mark, or none.
+            Err(_) => ended.with(State::Unfinished, describe(&error)),
         },
         Err(error) => ended.with(State::Refused, describe(&error)),
     }

@@ -151,7 +151,7 @@ impl Fleet {
         follows_within: Duration,
     ) -> Result<(), ResolveError> {
         let (node, container) = self.resolve(alert)?;
-        let newest = self.facts.containers.get(&container).and_then(|window| window.newest());
+        let newest = self.facts.by_hand.get(&container).and_then(|window| window.newest());
         let tick = newest.map_or(1, |newest| {
             let gap = if received_at.since(newest.received_at) <= follows_within { 1 } else { 2 };
             newest.tick.saturating_add(gap)
@@ -176,7 +176,7 @@ impl Fleet {
             memory_percent,
             network_percent,
         };
-        self.facts.record_sample(container, sample);
+        self.facts.record_by_hand(container, sample);
         Ok(())
     }
 

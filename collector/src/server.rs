@@ -1,7 +1,7 @@
 //! HTTP: what comes in is recorded as a fact and answered; what is known is shown. Nothing is decided here.
 //!
 //! `POST /alert` and `/report` for agents, `GET /healthz`, `/metrics` and `/api/v1/…` for people and machines. Bodies,
-//! headers, connections and waiting times are bounded; what is refused is counted and changes nothing.
+//! headers, connections and waiting times are bounded; a message that is refused is counted and changes nothing.
 
 mod ingest;
 mod show;

@@ -205,9 +205,10 @@ async fn an_alert_in_words_works_and_its_repetition_counts_as_a_row() {
         assert_eq!(response.status, 200, "{:?}", response.body);
     }
     let state = collector.shared.state();
-    let window = &state.fleet.facts().containers[&container_id()];
+    let window = &state.fleet.facts().by_hand[&container_id()];
     let ticks: Vec<u64> = window.newest_first().map(|sample| sample.tick).collect();
-    assert_eq!(ticks, [11, 10, 9], "they follow the report's tick");
+    assert_eq!(ticks, [2, 1], "the agent's own ticks are not disturbed");
+    assert_eq!(state.fleet.facts().containers[&container_id()].len(), 1);
     assert_eq!(window.newest().unwrap().cpu_percent, Some(85.5));
     assert_eq!(window.newest().unwrap().network_percent, Some(76.0), "15.2 of the node's 20 Mbit/s");
 }

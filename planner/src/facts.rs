@@ -28,16 +28,21 @@ pub struct Facts {
     pub swarm: Option<Swarm>,
     /// The last report of each node.
     pub reports: BTreeMap<NodeId, NodeReport>,
-    /// Recent samples of each container.
+    /// Recent samples of each container, from its node's agent.
     pub containers: BTreeMap<ContainerId, Window>,
+    /// Samples that people sent, kept apart: their ticks have nothing to do with the agent's.
+    pub by_hand: BTreeMap<ContainerId, Window>,
 }
 
 impl Facts {
     /// Records one sample of a container.
     pub fn record_sample(&mut self, container: ContainerId, sample: Sample) {
-        if self.containers.len() < CONTAINERS_MAX || self.containers.contains_key(&container) {
-            self.containers.entry(container).or_default().push(sample, MEMORY);
-        }
+        record(&mut self.containers, container, sample);
+    }
+
+    /// Records one sample of a container that a person sent.
+    pub fn record_by_hand(&mut self, container: ContainerId, sample: Sample) {
+        record(&mut self.by_hand, container, sample);
     }
 
     /// Records what a node's agent said.
@@ -50,8 +55,16 @@ impl Facts {
     /// Forgets containers and nodes that were not heard of for [`MEMORY`].
     pub fn forget(&mut self, now: Timestamp) {
         let fresh = |at: Timestamp| now.since(at) <= MEMORY;
-        self.containers.retain(|_, window| window.newest().is_some_and(|sample| fresh(sample.received_at)));
+        for windows in [&mut self.containers, &mut self.by_hand] {
+            windows.retain(|_, window| window.newest().is_some_and(|sample| fresh(sample.received_at)));
+        }
         self.reports.retain(|_, report| fresh(report.received_at));
+    }
+}
+
+fn record(windows: &mut BTreeMap<ContainerId, Window>, container: ContainerId, sample: Sample) {
+    if windows.len() < CONTAINERS_MAX || windows.contains_key(&container) {
+        windows.entry(container).or_default().push(sample, MEMORY);
     }
 }
 

@@ -324,10 +324,10 @@ fn decide(
     memory: &Memory,
     now: Timestamp,
 ) -> Option<Decision> {
-    let finding = rules::worst(facts, service, policy, now)?;
-    let proposed = match guard(swarm, id, service, policy, memory, now) {
-        Err(withheld) => Err(withheld),
-        Ok(()) => rules::propose(&rules::Case { facts, swarm, id, service, policy, memory, now }, &finding),
+    let findings = rules::findings(facts, service, policy, now);
+    let (finding, proposed) = match guard(swarm, id, service, policy, memory, now) {
+        Err(withheld) => (findings.first()?, Err(withheld)),
+        Ok(()) => first_action(&rules::Case { facts, swarm, id, service, policy, memory, now }, &findings)?,
     };
     let outcome = match proposed {
         Ok(action) if service.enabled => Outcome::Act { action },
@@ -341,6 +341,22 @@ fn decide(
         condition: finding.condition,
         outcome,
     })
+}
+
+/// The first action that a finding leads to; if none does, the first finding and why not. So a busy service at its
+/// maximum does not keep its sick container from being moved.
+fn first_action<'a>(
+    case: &rules::Case<'_>,
+    findings: &'a [rules::Finding],
+) -> Option<(&'a rules::Finding, Result<Action, Withheld>)> {
+    let mut first = None;
+    for finding in findings {
+        match rules::propose(case, finding) {
+            Ok(action) => return Some((finding, Ok(action))),
+            Err(withheld) => drop(first.get_or_insert((finding, Err(withheld)))),
+        }
+    }
+    first
 }
 
 /// Seconds from `now` to `until`, rounded up.

@@ -120,17 +120,20 @@ pub struct Finding {
     pub newest: Sample,
 }
 
-/// The container of `service` that needs help most, if one is over a threshold.
-pub fn worst(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Finding> {
-    let findings = service.tasks.values().filter(|task| task.is_running()).filter_map(|task| {
-        let container = task.container?;
-        let node = task.node.clone()?;
-        finding(container, node, facts.containers.get(&container)?, policy, now)
-    });
+/// The containers of `service` that are over a threshold, the one that needs help most first.
+pub fn findings(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for task in service.tasks.values().filter(|task| task.is_running()) {
+        let (Some(container), Some(node)) = (task.container, &task.node) else { continue };
+        let windows = [facts.containers.get(&container), facts.by_hand.get(&container)];
+        let found = windows.into_iter().flatten();
+        findings.extend(found.filter_map(|window| finding(container, node.clone(), window, policy, now)));
+    }
     // A row that is complete comes before one that is not. Equals are told apart by the container's identifier, so that
     // the same facts give the same choice.
     let order = |finding: &Finding| (finding.is_complete(policy), rank(&finding.condition), finding.streak);
-    findings.max_by(|a, b| order(a).cmp(&order(b)).then_with(|| b.container.cmp(&a.container)))
+    findings.sort_by(|a, b| order(b).cmp(&order(a)).then_with(|| a.container.cmp(&b.container)));
+    findings
 }
 
 impl Finding {
@@ -200,7 +203,7 @@ pub fn propose(case: &Case<'_>, finding: &Finding) -> Result<Action, Withheld> {
         Condition::Busy => (case.policy.scaling.consecutive_breaches, ActionKind::ScaleUp),
         Condition::Sick => (case.policy.migration.consecutive_breaches, ActionKind::Migrate),
         Condition::Unclear(unclear) => return Err(Withheld::Between { unclear }),
-        // `worst` has no finding for a calm container.
+        // There is no finding for a calm container.
         Condition::Calm => return Err(Withheld::Streak { seen: 0, needed: 1 }),
     };
     if finding.streak < needed {

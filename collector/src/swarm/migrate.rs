@@ -22,6 +22,7 @@ pub fn progress<'a>(source: &NodeId, replicas: u64, tasks: impl Iterator<Item = 
 pub fn retreat<'a>(source: &NodeId, mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
     let unready = tasks.clone().filter(|task| task.is_unready());
     let mut nodes: Vec<NodeId> = unready.filter_map(|task| task.node.clone()).filter(|node| node != source).collect();
+    nodes.sort();
     nodes.dedup();
     if nodes.is_empty() {
         return Retreat::Clear;

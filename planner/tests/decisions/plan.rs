@@ -80,6 +80,13 @@ fn a_row_that_is_complete_does_not_wait_for_one_that_is_not() {
 }
 
 #[test]
+fn a_busy_service_at_its_maximum_does_not_keep_its_sick_container() {
+    let mut world = World::new().seen(1, &[SICK, SICK]).seen(2, &[BUSY, BUSY]);
+    world.policy.scaling.max_replicas = 2;
+    assert_eq!(migration(&world).source, node_id("a"));
+}
+
+#[test]
 fn without_its_owners_word_a_service_is_observed() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
     world.service().enabled = false;

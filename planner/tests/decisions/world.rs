@@ -68,7 +68,12 @@ impl World {
             nodes: BTreeMap::from(nodes),
         };
         let reports = ["a", "b", "c"].map(|name| (node_id(name), report(20.0)));
-        let facts = Facts { swarm: Some(swarm), reports: BTreeMap::from(reports), containers: BTreeMap::new() };
+        let facts = Facts {
+            swarm: Some(swarm),
+            reports: BTreeMap::from(reports),
+            containers: BTreeMap::new(),
+            by_hand: BTreeMap::new(),
+        };
         Self { facts, policy: Policy::default(), memory: Memory::default() }
     }
 
