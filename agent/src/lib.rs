@@ -39,7 +39,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use swarmguard_influx::Sink;
-use swarmguard_wire::report::REPORT_CONTAINERS_MAX;
+use swarmguard_wire::report::{REPORT_CONTAINERS_MAX, REPORT_INTERVAL};
 use swarmguard_wire::{Alert, Name, NodeRef, Policy, Report, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -49,9 +49,6 @@ use delivery::Collectors;
 use discovery::{CHANGES_MAX, Change};
 use host::Host;
 use sample::{Sampler, Tick};
-
-/// A report goes out so often, or at every tick where ticks are rarer.
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Shortest and longest time between ticks that a collector may ask for.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -11,9 +11,7 @@ use serde::Deserialize;
 use swarmguard_daemon::config::{self, ConfigError, secret, secret_in_file};
 use swarmguard_influx::{Endpoint, Precision, Secret};
 use swarmguard_planner::{Policy, policy};
-
-/// How often agents report; theirs to keep, ours to know.
-const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+use swarmguard_wire::report::REPORT_INTERVAL;
 
 /// Keys as the user gives them. The doc comments are the help texts.
 #[derive(Debug, Clone, Default, Args, Deserialize)]

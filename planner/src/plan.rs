@@ -8,11 +8,11 @@ use std::fmt;
 use serde::Serialize;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
 
-use crate::facts::{Facts, Service, Swarm, UpdateState};
+use crate::facts::{Facts, UpdateState};
 use crate::memory::Memory;
 use crate::placement::Rejected;
 use crate::policy::Policy;
-use crate::rules::{self, Condition, Unclear};
+use crate::rules::{self, Case, Condition, Finding, Unclear};
 
 /// What an action does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -311,32 +311,24 @@ impl fmt::Display for Decision {
 /// Decides for every service one of whose containers is over a threshold, in the order of their identifiers.
 pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
     let Some(swarm) = &facts.swarm else { return Vec::new() };
-    let decide = |(id, service)| decide(facts, swarm, id, service, policy, memory, now);
-    swarm.services.iter().filter_map(decide).collect()
+    let cases = swarm.services.iter().map(|(id, service)| Case { facts, swarm, id, service, policy, memory, now });
+    cases.filter_map(|case| decide(&case)).collect()
 }
 
-fn decide(
-    facts: &Facts,
-    swarm: &Swarm,
-    id: &ServiceId,
-    service: &Service,
-    policy: &Policy,
-    memory: &Memory,
-    now: Timestamp,
-) -> Option<Decision> {
-    let findings = rules::findings(facts, service, policy, now);
-    let (finding, proposed) = match guard(swarm, id, service, policy, memory, now) {
+fn decide(case: &Case<'_>) -> Option<Decision> {
+    let findings = rules::findings(case);
+    let (finding, proposed) = match guard(case) {
         Err(withheld) => (findings.first()?, Err(withheld)),
-        Ok(()) => first_action(&rules::Case { facts, swarm, id, service, policy, memory, now }, &findings)?,
+        Ok(()) => first_action(case, &findings)?,
     };
     let outcome = match proposed {
-        Ok(action) if service.enabled => Outcome::Act { action },
+        Ok(action) if case.service.enabled => Outcome::Act { action },
         Ok(action) => Outcome::Observe { action },
         Err(withheld) => Outcome::Withhold { withheld },
     };
     Some(Decision {
-        service: id.clone(),
-        service_name: service.name.clone(),
+        service: case.id.clone(),
+        service_name: case.service.name.clone(),
         container: finding.container,
         condition: finding.condition,
         outcome,
@@ -345,10 +337,7 @@ fn decide(
 
 /// The first action that a finding leads to; if none does, the first finding and why not. So a busy service at its
 /// maximum does not keep its sick container from being moved.
-fn first_action<'a>(
-    case: &rules::Case<'_>,
-    findings: &'a [rules::Finding],
-) -> Option<(&'a rules::Finding, Result<Action, Withheld>)> {
+fn first_action<'a>(case: &Case<'_>, findings: &'a [Finding]) -> Option<(&'a Finding, Result<Action, Withheld>)> {
     let mut first = None;
     for finding in findings {
         match rules::propose(case, finding) {
@@ -365,14 +354,8 @@ pub(crate) fn seconds_left(until: Timestamp, now: Timestamp) -> u64 {
 }
 
 /// What holds back every kind of action.
-fn guard(
-    swarm: &Swarm,
-    id: &ServiceId,
-    service: &Service,
-    policy: &Policy,
-    memory: &Memory,
-    now: Timestamp,
-) -> Result<(), Withheld> {
+fn guard(case: &Case<'_>) -> Result<(), Withheld> {
+    let Case { swarm, id, service, policy, memory, now, .. } = *case;
     let age = now.since(swarm.seen_at);
     if age > policy.metric_window {
         return Err(Withheld::SwarmStale { seconds: age.as_secs() });

@@ -120,8 +120,9 @@ pub struct Finding {
     pub newest: Sample,
 }
 
-/// The containers of `service` that are over a threshold, the one that needs help most first.
-pub fn findings(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+/// The containers of a service that are over a threshold, the one that needs help most first.
+pub fn findings(case: &Case<'_>) -> Vec<Finding> {
+    let Case { facts, service, policy, now, .. } = *case;
     let mut findings = Vec::new();
     for task in service.tasks.values().filter(|task| task.is_running()) {
         let (Some(container), Some(node)) = (task.container, &task.node) else { continue };

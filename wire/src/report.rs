@@ -3,11 +3,16 @@
 //! Choosing where to move a container, and knowing that one is healthy again, rest on reports. They are larger than
 //! alerts and less urgent: an alert never waits behind one.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeRef;
 use crate::sample::{ContainerSample, NodeSample};
 use crate::time::{ClockOffset, Timestamp};
+
+/// A report goes out so often, or at every tick where ticks are rarer. A collector's window must span two of them.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Most containers in one report; those beyond it are counted in [`Report::containers_omitted`].
 pub const REPORT_CONTAINERS_MAX: usize = 2_000;
