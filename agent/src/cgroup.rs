@@ -2,6 +2,8 @@
 //!
 //! A controller is read from wherever this host has it: cgroup v1, v2, or, on hybrid hosts, one of each. A file that
 //! is not there, or does not hold what it should, gives an absent value: never zero, and never "no limit".
+//!
+//! Each file costs a system call, so each has a method of its own, and the sampler asks no more often than it must.
 
 pub mod hierarchy;
 pub mod parse;
@@ -10,7 +12,7 @@ mod v1;
 mod v2;
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use hierarchy::{Hierarchies, Membership};
@@ -36,19 +38,83 @@ pub struct Limits {
     pub memory_bytes: Option<Limit<u64>>,
 }
 
-/// A container's counters and gauges at one moment; a member is absent where the kernel does not tell.
+/// What is read at every tick; a member is absent where the kernel does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// CPU time since the container started, in nanoseconds.
     pub cpu_ns: Option<u64>,
-    /// Memory in use without the page cache that can be dropped (`inactive_file`), in bytes, as `docker stats` has it.
+    /// Memory in use with all page cache, in bytes: an upper bound of what cannot be given back.
     pub memory_bytes: Option<u64>,
-    /// CPU periods in which the container wanted to run, under a quota.
-    pub periods: Option<u64>,
+    /// Throttling, where it costs nothing more to read (cgroup v2).
+    pub throttling: Option<Throttling>,
+}
+
+/// CPU periods of a container under a quota, since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttling {
+    /// Those in which it wanted to run.
+    pub periods: u64,
     /// Those of them in which the quota ran out.
-    pub throttled_periods: Option<u64>,
-    /// Processes killed for lack of memory.
-    pub oom_kills: Option<u64>,
+    pub throttled: u64,
+}
+
+impl Throttling {
+    /// From `cpu.stat`, whose lines are the same in v1 and v2.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        Some(Self { periods: parse::field(stat, "nr_periods")?, throttled: parse::field(stat, "nr_throttled")? })
+    }
+}
+
+/// Share of the last ten seconds in which at least one of the container's tasks waited for something, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Pressure {
+    /// For a processor.
+    pub cpu_percent: Option<f32>,
+    /// For memory.
+    pub memory_percent: Option<f32>,
+    /// For a disk.
+    pub io_percent: Option<f32>,
+}
+
+/// Reads kept files with one buffer, so that nothing is allocated, and counts what should have been there and was not.
+#[derive(Debug)]
+pub struct Reader {
+    buffer: Box<[u8]>,
+    failed: u64,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { buffer: vec![0; FILE_BYTES_MAX].into_boxed_slice(), failed: 0 }
+    }
+}
+
+impl Reader {
+    /// Reads a file and understands it. A file that is not there is absent; one that is there, and cannot be read or
+    /// does not hold what it should, is absent and counted.
+    pub fn read<T>(&mut self, file: &KeptFile, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        if !file.is_present() {
+            return None;
+        }
+        let value = file.read(&mut self.buffer).and_then(parse);
+        self.failed += u64::from(value.is_none());
+        value
+    }
+
+    /// The buffer, for files that are not read whole.
+    pub fn buffer(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    /// Readings that failed since the start.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+}
+
+/// A file that is read so seldom that it is not kept open.
+fn read_once(directory: &Path, name: &str) -> Option<Vec<u8>> {
+    std::fs::read(directory.join(name)).ok()
 }
 
 /// A file that stays open.
@@ -95,6 +161,8 @@ impl KeptFile {
 pub struct Cgroup {
     cpu: Cpu,
     memory: Memory,
+    pressure: Option<v2::PressureFiles>,
+    id: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -126,36 +194,73 @@ impl Cgroup {
             (None, Some(unified)) => Memory::V2(v2::Memory::open(unified)),
             (None, None) => Memory::Absent,
         };
-        Self { cpu, memory }
+        // The inode of a cgroup's directory is the cgroup's id, on 64-bit kernels.
+        let id = unified.as_ref().and_then(|unified| std::fs::metadata(unified).ok()).map(|metadata| metadata.ino());
+        Self { cpu, memory, pressure: unified.map(|unified| v2::PressureFiles::open(&unified)), id }
     }
 
-    /// Reads all counters; `buffer` has [`FILE_BYTES_MAX`] bytes and is the caller's, so that nothing is allocated.
-    pub fn usage(&self, buffer: &mut [u8]) -> Usage {
-        let mut usage = Usage::default();
-        match &self.cpu {
-            Cpu::V1(cpu) => cpu.read(&mut usage, buffer),
-            Cpu::V2(cpu) => cpu.read(&mut usage, buffer),
-            Cpu::Absent => {}
-        }
+    /// The v2 cgroup's id, by which kernel programs know it.
+    pub fn id(&self) -> Option<u64> {
+        self.id
+    }
+
+    /// Reads what is wanted at every tick: two files.
+    pub fn usage(&self, reader: &mut Reader) -> Usage {
+        let (cpu_ns, throttling) = match &self.cpu {
+            Cpu::V1(cpu) => (cpu.usage_ns(reader), None),
+            Cpu::V2(cpu) => cpu.usage_ns(reader).map_or((None, None), |(ns, throttling)| (Some(ns), throttling)),
+            Cpu::Absent => (None, None),
+        };
+        let memory_bytes = match &self.memory {
+            Memory::V1(memory) => memory.all_bytes(reader),
+            Memory::V2(memory) => memory.all_bytes(reader),
+            Memory::Absent => None,
+        };
+        Usage { cpu_ns, memory_bytes, throttling }
+    }
+
+    /// Page cache that can be dropped (`inactive_file`), in bytes, which `docker stats` does not count as used.
+    pub fn droppable_bytes(&self, reader: &mut Reader) -> Option<u64> {
         match &self.memory {
-            Memory::V1(memory) => memory.read(&mut usage, buffer),
-            Memory::V2(memory) => memory.read(&mut usage, buffer),
-            Memory::Absent => {}
+            Memory::V1(memory) => memory.droppable_bytes(reader),
+            Memory::V2(memory) => memory.droppable_bytes(reader),
+            Memory::Absent => None,
         }
-        usage
+    }
+
+    /// Throttling where [`Self::usage`] does not tell it (cgroup v1).
+    pub fn throttling(&self, reader: &mut Reader) -> Option<Throttling> {
+        match &self.cpu {
+            Cpu::V1(cpu) => cpu.throttling(reader),
+            Cpu::V2(_) | Cpu::Absent => None,
+        }
+    }
+
+    /// Processes killed for lack of memory since the container started.
+    pub fn oom_kills(&self, reader: &mut Reader) -> Option<u64> {
+        match &self.memory {
+            Memory::V1(memory) => memory.oom_kills(reader),
+            Memory::V2(memory) => memory.oom_kills(reader),
+            Memory::Absent => None,
+        }
+    }
+
+    /// Pressure, where the kernel counts it.
+    pub fn pressure(&self, reader: &mut Reader) -> Pressure {
+        self.pressure.as_ref().map(|files| files.read(reader)).unwrap_or_default()
     }
 
     /// Reads the limits, which change only when someone changes them.
-    pub fn limits(&self, buffer: &mut [u8]) -> Limits {
+    pub fn limits(&self) -> Limits {
         Limits {
             cpu_cores: match &self.cpu {
-                Cpu::V1(cpu) => cpu.limit(buffer),
-                Cpu::V2(cpu) => cpu.limit(buffer),
+                Cpu::V1(cpu) => cpu.limit(),
+                Cpu::V2(cpu) => cpu.limit(),
                 Cpu::Absent => None,
             },
             memory_bytes: match &self.memory {
-                Memory::V1(memory) => memory.limit(buffer),
-                Memory::V2(memory) => memory.limit(buffer),
+                Memory::V1(memory) => memory.limit(),
+                Memory::V2(memory) => memory.limit(),
                 Memory::Absent => None,
             },
         }

@@ -52,6 +52,9 @@ pub struct Settings {
     /// Docker's address: unix:///path, tcp://host:port or http://host:port [default: unix:///var/run/docker.sock]
     #[arg(long, global = true, env = "DOCKER_HOST")]
     pub docker_host: Option<String>,
+    /// Also measure each cgroup directly below this one, containers or not: system.slice, or another engine's
+    #[arg(long, global = true, env = "SWARMGUARD_CGROUP_PARENT")]
+    pub cgroup_parent: Option<PathBuf>,
     /// Folder below which the host's /proc and /sys are mounted [default: /]
     #[arg(long, global = true, env = "SWARMGUARD_HOST_ROOT")]
     pub host_root: Option<PathBuf>,
@@ -79,6 +82,8 @@ pub struct Config {
     pub link_mbps: Option<f64>,
     /// Docker's address.
     pub docker_host: String,
+    /// The cgroup whose children are measured too.
+    pub cgroup_parent: Option<PathBuf>,
     /// Where the host's `/proc` and `/sys` are.
     pub host_root: PathBuf,
     /// The log level.
@@ -98,6 +103,7 @@ impl Settings {
             iface: self.iface.or(below.iface),
             link_mbps: self.link_mbps.or(below.link_mbps),
             docker_host: self.docker_host.or(below.docker_host),
+            cgroup_parent: self.cgroup_parent.or(below.cgroup_parent),
             host_root: self.host_root.or(below.host_root),
             log: self.log.or(below.log),
         }
@@ -124,6 +130,7 @@ impl Settings {
             interface: self.iface,
             link_mbps: self.link_mbps.map(link_mbps).transpose()?,
             docker_host: config::docker_host(self.docker_host)?,
+            cgroup_parent: self.cgroup_parent,
             host_root: self.host_root.unwrap_or_else(|| "/".into()),
             log: self.log.as_deref().map_or(Ok(tracing::Level::INFO), config::log_level)?,
         })

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use swarmguard_daemon::presence::Presence;
 use swarmguard_http::{Connection, Request, Url};
-use swarmguard_wire::time::Exchange;
+use swarmguard_wire::time::{ClockOffset, Exchange};
 use swarmguard_wire::{Alert, Policy, Reply, Report, Timestamp, codec};
 use tokio::sync::{mpsc, watch};
 
@@ -72,12 +72,16 @@ pub enum DeliveryError {
 pub struct Collectors {
     lanes: Vec<Lane>,
     dropped: Arc<AtomicU64>,
+    /// Reports are encoded here, again and again.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Lane {
     alerts: mpsc::Sender<Alert>,
-    report: watch::Sender<Option<Arc<Report>>>,
+    /// Encoded, as it goes out.
+    report: watch::Sender<Bytes>,
+    clock_offset: watch::Receiver<Option<ClockOffset>>,
 }
 
 impl Collectors {
@@ -90,20 +94,22 @@ impl Collectors {
         let mut lanes = Vec::new();
         for url in urls {
             let (alerts, alerts_waiting) = mpsc::channel(ALERTS_WAITING_MAX);
-            let (report, newest_report) = watch::channel(None);
+            let (report, newest_report) = watch::channel(Bytes::new());
+            let (clock_offset_sender, clock_offset) = watch::channel(None);
             let collector = Collector {
                 name: url.authority().to_owned(),
                 connection: Connection::new(url),
                 clock: ClockFilter::default(),
+                clock_offset: clock_offset_sender,
                 presence: Presence::new("collector"),
                 policy: policy.clone(),
                 dropped: dropped.clone(),
                 buffer: Vec::new(),
             };
             tokio::spawn(collector.deliver(alerts_waiting, newest_report));
-            lanes.push(Lane { alerts, report });
+            lanes.push(Lane { alerts, report, clock_offset });
         }
-        Ok(Self { lanes, dropped })
+        Ok(Self { lanes, dropped, buffer: Vec::new() })
     }
 
     /// Hands over an alert.
@@ -115,11 +121,15 @@ impl Collectors {
         }
     }
 
-    /// Hands over a report, in place of one that still waits.
-    pub fn report(&self, report: Report) {
-        let report = Arc::new(report);
+    /// Hands over a report, in place of one that still waits. It is encoded here and at once, from the samples
+    /// themselves: a copy of them all would cost more than the bytes.
+    pub fn report(&mut self, report: &mut Report<'_>) {
         for lane in &self.lanes {
-            lane.report.send_replace(Some(report.clone()));
+            report.clock_offset = *lane.clock_offset.borrow();
+            match codec::encode_into(report, &mut self.buffer) {
+                Ok(()) => drop(lane.report.send_replace(Bytes::copy_from_slice(&self.buffer))),
+                Err(error) => tracing::warn!(%error, "a report could not be encoded"),
+            }
         }
     }
 
@@ -133,6 +143,7 @@ struct Collector {
     name: String,
     connection: Connection,
     clock: ClockFilter,
+    clock_offset: watch::Sender<Option<ClockOffset>>,
     presence: Presence,
     policy: watch::Sender<Policy>,
     dropped: Arc<AtomicU64>,
@@ -140,7 +151,7 @@ struct Collector {
 }
 
 impl Collector {
-    async fn deliver(mut self, mut alerts: mpsc::Receiver<Alert>, mut report: watch::Receiver<Option<Arc<Report>>>) {
+    async fn deliver(mut self, mut alerts: mpsc::Receiver<Alert>, mut report: watch::Receiver<Bytes>) {
         loop {
             tokio::select! {
                 biased;
@@ -153,8 +164,9 @@ impl Collector {
                         return;
                     }
                     let newest = report.borrow_and_update().clone();
-                    if let Some(newest) = newest {
-                        self.deliver_report(&newest).await;
+                    match self.send("/report", newest).await {
+                        Ok(()) => self.presence.back(),
+                        Err(error) => self.presence.lost(&error),
                     }
                 }
             }
@@ -171,7 +183,11 @@ impl Collector {
             }
             alert.sent_at = now();
             alert.clock_offset = self.clock.offset();
-            match self.send("/alert", &alert).await {
+            let sent = match codec::encode_into(&alert, &mut self.buffer) {
+                Ok(()) => self.send("/alert", Bytes::copy_from_slice(&self.buffer)).await,
+                Err(error) => Err(DeliveryError::Encode { collector: self.name.clone(), reason: error.to_string() }),
+            };
+            match sent {
                 Ok(()) => return self.presence.back(),
                 Err(error) => self.presence.lost(&error),
             }
@@ -179,21 +195,8 @@ impl Collector {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn deliver_report(&mut self, report: &Report) {
-        let mut report = report.clone();
-        report.sent_at = now();
-        report.clock_offset = self.clock.offset();
-        match self.send("/report", &report).await {
-            Ok(()) => self.presence.back(),
-            Err(error) => self.presence.lost(&error),
-        }
-    }
-
-    async fn send<M: codec::Message>(&mut self, path: &str, message: &M) -> Result<(), DeliveryError> {
+    async fn send(&mut self, path: &str, body: Bytes) -> Result<(), DeliveryError> {
         let collector = || self.name.clone();
-        codec::encode_into(message, &mut self.buffer)
-            .map_err(|error| DeliveryError::Encode { collector: collector(), reason: error.to_string() })?;
-        let body = Bytes::copy_from_slice(&self.buffer);
         let sent = now();
         let request = Request::post(path, codec::CONTENT_TYPE, body);
         let response = self.connection.request(request, TIMEOUT).await;
@@ -207,6 +210,7 @@ impl Collector {
         let reply: Reply =
             codec::decode(&response.body).map_err(|source| DeliveryError::Reply { collector: collector(), source })?;
         self.clock.push(Exchange { sent, received: reply.received_at, answered: reply.answered_at, returned });
+        self.clock_offset.send_replace(self.clock.offset());
         self.policy.send_if_modified(|policy| {
             let changed = *policy != reply.policy;
             *policy = reply.policy;

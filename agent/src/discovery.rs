@@ -1,11 +1,14 @@
 //! Which containers run here, from Docker: its event stream, and one inspect for each container.
 //!
-//! This is the only module of the agent that knows bollard. Docker is never asked for statistics. When it is away,
+//! [`plain`] adds cgroups that Docker does not know. This is the only module of the agent that knows bollard. Docker is never asked for statistics. When it is away,
 //! containers that are known stay known and are sampled on; when it is back, the whole list is taken anew, since
 //! events were missed.
 
+pub mod plain;
+
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bollard::Docker;
@@ -39,10 +42,19 @@ pub struct Container {
     pub task: Option<TaskId>,
     /// Whether Docker checks its health.
     pub has_healthcheck: bool,
-    /// Its first process, as the host numbers it.
-    pub pid: i64,
+    /// Where it is found.
+    pub found: Found,
     /// Whether it shares the node's network namespace.
     pub host_network: bool,
+}
+
+/// Where a container's cgroup is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// By its first process, as the host numbers it: Docker's containers.
+    Process(i64),
+    /// By its path in every hierarchy: cgroups that are no containers, see [`plain`].
+    Cgroup(PathBuf),
 }
 
 /// What discovery tells the sampler.
@@ -50,7 +62,7 @@ pub struct Container {
 pub enum Change {
     /// Which node this is.
     Identity(NodeRef),
-    /// These run, and no others.
+    /// Of Docker's containers, these run and no others.
     Present(Vec<Container>),
     /// One started.
     Started(Container),
@@ -217,7 +229,7 @@ fn container(found: ContainerInspectResponse) -> Option<Container> {
         service,
         task: label("com.docker.swarm.task.id").and_then(|id| id.parse().ok()),
         has_healthcheck: !test.is_empty() && test != ["NONE"],
-        pid: found.state?.pid.filter(|pid| *pid > 0)?,
+        found: Found::Process(found.state?.pid.filter(|pid| *pid > 0)?),
         host_network: found.host_config?.network_mode.as_deref() == Some("host"),
     })
 }

@@ -4,12 +4,13 @@
 //!
 //! - [`config`]: what the user wants; [`host`]: where `/proc` and `/sys` are
 //! - [`discovery`]: which containers run, from Docker
+//! - [`kernel`]: what programs in the kernel tell, where it takes them
 //! - [`cgroup`], [`network`], [`node`]: the kernel's files, kept open; [`rates`]: counters to rates
 //! - [`sample`]: one tick of everything
 //! - [`threshold`]: which containers are over a threshold
 //! - [`delivery`]: alerts and reports to the collectors; [`clock`]: how far their clocks are ahead
 //! - [`points`]: the tick as points for the database
-//! - [`show`]: the tick as text, for `swarmguard-agent sample`
+//! - [`show`]: the tick as text, for `swarmguard-agent sample`; [`doctor`]: what the kernel offers, in words
 //!
 //! One thread. Docker, the collectors and the database may each be away at any time: `presence` says so once, and
 //! sampling goes on.
@@ -18,6 +19,8 @@ pub mod config;
 pub mod host;
 
 pub mod discovery;
+
+pub mod kernel;
 
 pub mod cgroup;
 pub mod network;
@@ -32,23 +35,31 @@ pub mod clock;
 pub mod delivery;
 
 pub mod points;
+
+pub mod doctor;
 pub mod show;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use swarmguard_daemon::presence;
 use swarmguard_influx::Sink;
 use swarmguard_wire::report::{REPORT_CONTAINERS_MAX, REPORT_INTERVAL};
-use swarmguard_wire::{Alert, Name, NodeRef, Policy, Report, Timestamp};
+use swarmguard_wire::{Alert, ContainerSample, Name, NodeRef, NodeSample, Policy, Report, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use cgroup::hierarchy::Hierarchies;
 use config::Config;
 use delivery::Collectors;
 use discovery::{CHANGES_MAX, Change};
 use host::Host;
-use sample::{Sampler, Tick};
+use kernel::programs::{NetworkPrograms, OomProgram};
+use kernel::support;
+use points::Points;
+use sample::{Sampler, Tick, Wanted};
 
 /// Shortest and longest time between ticks that a collector may ask for.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -83,13 +94,21 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let (stop_writer, writer_stopped) = tokio::sync::oneshot::channel::<()>();
     let node = NodeRef { id: None, name: fallback_name(&config) };
     let (sink, writer) = database(&config, &node, writer_stopped)?;
+    let hierarchies = hierarchies(&host);
     let (changes_sender, changes) = mpsc::channel(CHANGES_MAX);
-    let watching = tokio::spawn(discovery::watch(config.docker_host.clone(), config.node.clone(), changes_sender));
+    let mut watching = tokio::task::JoinSet::new();
+    if let Some(parent) = config.cgroup_parent.clone() {
+        watching.spawn(discovery::plain::watch(discovery::plain::mounts(&hierarchies), parent, changes_sender.clone()));
+    }
+    watching.spawn(discovery::watch(config.docker_host.clone(), config.node.clone(), changes_sender));
+    allow_many_files();
+    let (programs, oom) = attach(&host, &hierarchies);
 
-    let agent = Agent { config, node, sampler: Sampler::new(host, namespace, facts), collectors, sink, policy };
-    agent.run(changes, shutdown).await;
+    let sampler = Sampler::new(host, namespace, hierarchies, facts, programs);
+    let points = Points::new(node.clone());
+    Agent { config, node, sampler, collectors, points, sink, policy, oom }.run(changes, shutdown).await;
 
-    watching.abort();
+    watching.abort_all();
     drop(stop_writer);
     if let Some(writer) = writer
         && tokio::time::timeout(FLUSH_AT_STOP_MAX, writer).await.is_err()
@@ -125,8 +144,10 @@ struct Agent {
     node: NodeRef,
     sampler: Sampler,
     collectors: Collectors,
+    points: Points,
     sink: Option<Sink>,
     policy: watch::Receiver<Policy>,
+    oom: Option<OomProgram>,
 }
 
 impl Agent {
@@ -139,6 +160,7 @@ impl Agent {
                 biased;
                 () = &mut shutdown => return,
                 Some(change) = changes.recv() => self.notice(change),
+                () = killed(&mut self.oom) => self.tell_kills(SystemTime::now()),
                 _ = ticker.tick() => {
                     self.tick(Instant::now(), SystemTime::now(), interval);
                     if self.interval() != interval {
@@ -156,8 +178,11 @@ impl Agent {
     }
 
     fn notice(&mut self, change: Change) {
-        if let Change::Identity(node) = &change {
+        if let Change::Identity(node) = &change
+            && *node != self.node
+        {
             self.node = node.clone();
+            self.points = Points::new(node.clone());
         }
         self.sampler.apply(change);
     }
@@ -165,55 +190,123 @@ impl Agent {
     /// Sample, alert, report, and only then the database.
     fn tick(&mut self, now: Instant, wall: SystemTime, interval: Duration) {
         let at = Timestamp::from(wall);
-        let tick = self.sampler.tick(now);
         let policy = *self.policy.borrow();
-        for measured in tick.containers.iter().filter(|measured| threshold::is_breach(&measured.sample, &policy)) {
-            self.collectors.alert(&Alert {
-                sampled_at: at,
-                sent_at: at,
-                clock_offset: None,
-                tick: tick.number,
-                node: self.node.clone(),
-                container: measured.sample.clone(),
-            });
+        let is_report_due = is_report_due(self.sampler.next_number(), interval, &policy);
+        let tick = self.sampler.tick(now, Wanted { node: is_report_due, memory_percent: policy.memory_percent });
+        for sample in tick.containers.iter().filter(|sample| threshold::is_breach(sample, &policy)) {
+            self.collectors.alert(&alert(at, tick.number, &self.node, sample));
         }
-        if self.is_report_due(tick.number, interval) {
-            self.collectors.report(self.report(&tick, at, interval));
+        if let Some(sample) = tick.node {
+            let mut report = report(&tick, sample, &self.node, at, interval);
+            report.alerts_dropped = self.collectors.alerts_dropped();
+            self.collectors.report(&mut report);
         }
         if let Some(sink) = &mut self.sink {
             let unix_ns = i64::try_from(at.as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000);
-            points::write(sink, &self.node, &tick, unix_ns);
+            self.points.write(sink, &tick, unix_ns);
             sink.commit(now);
         }
     }
 
-    /// Without alerts the collector sees breaches in reports alone, so each tick has one. The second tick has one in any
-    /// case: it is the first with rates, and the collector is waiting to know this node.
-    fn is_report_due(&self, tick: u64, interval: Duration) -> bool {
-        let ticks_per_report = REPORT_INTERVAL.as_millis().checked_div(interval.as_millis()).unwrap_or(1).max(1);
-        !self.policy.borrow().alert_immediately || u128::from(tick) % ticks_per_report == 2 % ticks_per_report
-    }
-
-    fn report(&self, tick: &Tick, at: Timestamp, interval: Duration) -> Report {
-        let all = tick.containers.len();
-        Report {
-            sampled_at: at,
-            sent_at: at,
-            clock_offset: None,
-            tick: tick.number,
-            interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
-            node: self.node.clone(),
-            sample: tick.node.clone(),
-            containers: tick
-                .containers
-                .iter()
-                .take(REPORT_CONTAINERS_MAX)
-                .map(|measured| measured.sample.clone())
-                .collect(),
-            containers_omitted: u32::try_from(all.saturating_sub(REPORT_CONTAINERS_MAX)).unwrap_or(u32::MAX),
-            alerts_dropped: self.collectors.alerts_dropped(),
+    /// A process was killed for lack of memory: whose it was is alerted on at once, whatever the thresholds.
+    fn tell_kills(&mut self, wall: SystemTime) {
+        let (at, number) = (Timestamp::from(wall), self.sampler.last(false).number);
+        for sample in self.sampler.look_for_kills() {
+            tracing::warn!(container = %sample.id.short(), kills = sample.oom_kills, "killed for lack of memory");
+            self.collectors.alert(&alert(at, number, &self.node, sample));
         }
     }
+}
+
+fn alert(at: Timestamp, tick: u64, node: &NodeRef, sample: &ContainerSample) -> Alert {
+    Alert { sampled_at: at, sent_at: at, clock_offset: None, tick, node: node.clone(), container: sample.clone() }
+}
+
+/// Without alerts the collector sees breaches in reports alone, so each tick has one. The second tick has one in any
+/// case: it is the first with rates, and the collector is waiting to know this node.
+fn is_report_due(tick: u64, interval: Duration, policy: &Policy) -> bool {
+    let ticks_per_report = REPORT_INTERVAL.as_millis().checked_div(interval.as_millis()).unwrap_or(1).max(1);
+    !policy.alert_immediately || u128::from(tick) % ticks_per_report == 2 % ticks_per_report
+}
+
+fn report<'a>(
+    tick: &Tick<'a>,
+    sample: &NodeSample,
+    node: &'a NodeRef,
+    at: Timestamp,
+    interval: Duration,
+) -> Report<'a> {
+    let (reported, omitted) = tick.containers.split_at(tick.containers.len().min(REPORT_CONTAINERS_MAX));
+    Report {
+        sampled_at: at,
+        sent_at: at,
+        clock_offset: None,
+        tick: tick.number,
+        interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
+        node: Cow::Borrowed(node),
+        sample: sample.clone(),
+        containers: Cow::Borrowed(reported),
+        containers_omitted: u32::try_from(omitted.len()).unwrap_or(u32::MAX),
+        alerts_dropped: 0,
+    }
+}
+
+/// Where no program tells of kills, none ever happens here: the counts are read in turn.
+async fn killed(oom: &mut Option<OomProgram>) {
+    match oom {
+        Some(oom) => oom.killed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Attaches what this kernel takes; what it does not is said once, and done without.
+fn attach(host: &Host, hierarchies: &Hierarchies) -> (Option<NetworkPrograms>, Option<OomProgram>) {
+    let plan = support::decide(&support::Facts::gather(host, hierarchies));
+    (attach_network(&plan), attach_oom(&plan))
+}
+
+fn attach_network(plan: &support::Plan) -> Option<NetworkPrograms> {
+    let attached = match &plan.network {
+        Ok(root) => kernel::programs::attach_network(root),
+        Err(reason) => {
+            tracing::warn!(%reason, "traffic is read from /proc, and absent for host-network containers");
+            return None;
+        }
+    };
+    let attached = attached.inspect_err(|error| {
+        let error = presence::chain(error);
+        tracing::warn!(error, "traffic is read from /proc, and absent for host-network containers");
+    });
+    attached.ok()
+}
+
+fn attach_oom(plan: &support::Plan) -> Option<OomProgram> {
+    let attached = match &plan.oom {
+        Ok(()) => kernel::programs::attach_oom(),
+        Err(reason) => {
+            tracing::info!(%reason, "kills for lack of memory are seen within ten ticks, not at once");
+            return None;
+        }
+    };
+    let attached = attached.inspect_err(|error| {
+        let error = presence::chain(error);
+        tracing::info!(error, "kills for lack of memory are seen within ten ticks, not at once");
+    });
+    attached.ok()
+}
+
+/// Each container takes about eight open files, and the usual soft limit is 1,024. Raising it up to the hard one needs no
+/// right; programs that fear large descriptor numbers (`select`) are not in here.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files stays as it is");
+    }
+}
+
+fn hierarchies(host: &Host) -> Hierarchies {
+    Hierarchies::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), host.sys())
 }
 
 fn ticker(interval: Duration) -> tokio::time::Interval {

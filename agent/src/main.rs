@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swarmguard_agent::config::Settings;
-use swarmguard_agent::show;
+use swarmguard_agent::{doctor, show};
 use swarmguard_daemon::config::{ConfigError, read_yaml};
 use swarmguard_daemon::{log, presence, stop};
 
@@ -30,6 +30,12 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: show::Format,
     },
+    /// Say what this kernel and this process's rights offer, and what is missing for more
+    Doctor {
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -51,6 +57,11 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             let config = cli.settings.or(file).resolve()?;
             log::to_stderr(config.log);
             let text = runtime.block_on(show::sample(&config, format));
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
+        Some(Command::Doctor { json }) => {
+            let config = cli.settings.or(file).resolve()?;
+            let text = runtime.block_on(doctor::examine(&config, json));
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         None => {

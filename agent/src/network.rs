@@ -1,13 +1,16 @@
 //! Network counters of a container or of the node, and where they come from.
 //!
-//! [`Counters`] since start and [`Source`] are what the rest of the agent sees; `/proc/<pid>/net/dev` is one source.
-//! It shows the container's own network namespace, so a host-network container, which has none, has no counters here.
+//! [`Counters`] since start and [`Source`] are what the rest of the agent sees. A kernel program tells the traffic of any
+//! container; without it `/proc/<pid>/net/dev` shows the container's own network namespace, and a host-network
+//! container, which has none, has no counters.
 
 use std::path::Path;
 
 use swarmguard_wire::NetworkSource;
 
 use crate::cgroup::KeptFile;
+use crate::kernel::programs::NetworkPrograms;
+use crate::kernel::traffic::Place;
 
 /// Traffic since the interfaces came up, loopback left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,11 +23,15 @@ pub struct Counters {
     pub rx_packets: u64,
     /// Packets sent.
     pub tx_packets: u64,
+    /// TCP segments sent again; absent where the source does not tell.
+    pub tcp_retransmits: Option<u64>,
 }
 
 /// Where one container's counters are read.
 #[derive(Debug)]
 pub enum Source {
+    /// A kernel program counts the container's cgroup.
+    Ebpf(Place),
     /// `/proc/<pid>/net/dev`, kept open.
     ProcNetDev(KeptFile),
     /// Nothing tells them.
@@ -38,9 +45,18 @@ impl Source {
         if file.is_present() { Self::ProcNetDev(file) } else { Self::Absent }
     }
 
-    /// Reads the counters and says where from.
-    pub fn read(&self, interfaces: Interfaces<'_>, buffer: &mut [u8]) -> Option<(Counters, NetworkSource)> {
+    /// Reads the counters and says where from. `programs` are those that gave the places.
+    pub fn read(
+        &self,
+        programs: Option<&NetworkPrograms>,
+        interfaces: Interfaces<'_>,
+        buffer: &mut [u8],
+    ) -> Option<(Counters, NetworkSource)> {
         match self {
+            Self::Ebpf(place) => {
+                let programs = programs?;
+                Some((programs.traffic.read(place, programs.tcp_retransmits), NetworkSource::Ebpf))
+            }
             Self::ProcNetDev(file) => Some((read_net_dev(file, interfaces, buffer)?, NetworkSource::ProcNetDev)),
             Self::Absent => None,
         }
@@ -158,7 +174,7 @@ Inter-|   Receive                                                |  Transmit
         let path = std::env::temp_dir().join(format!("swarmguard-net-dev-{}", std::process::id()));
         let line = |number: usize| format!("veth{number:04}: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n");
         std::fs::write(&path, (0..1_000).map(line).collect::<String>()).unwrap();
-        let found = Source::proc_net_dev(&path).read(Interfaces::NotLoopback, &mut [0; 512]);
+        let found = Source::proc_net_dev(&path).read(None, Interfaces::NotLoopback, &mut [0; 512]);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(found.unwrap().0.rx_bytes, 1_000);
     }

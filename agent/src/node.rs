@@ -49,13 +49,17 @@ impl Facts {
     }
 }
 
-/// Bytes gained between two ticks.
+/// What traffic counters gained between two ticks.
 #[derive(Debug, Clone, Copy)]
 pub struct Gained {
     /// Received.
     pub rx_bytes: u64,
     /// Sent.
     pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// TCP segments sent again; absent where the source does not tell.
+    pub tcp_retransmits: Option<u64>,
     /// Where they were counted.
     pub source: swarmguard_wire::NetworkSource,
 }
@@ -66,8 +70,15 @@ impl Gained {
         Some(Self {
             rx_bytes: rates::gained(Some(before.rx_bytes), Some(now.rx_bytes))?,
             tx_bytes: rates::gained(Some(before.tx_bytes), Some(now.tx_bytes))?,
+            tx_packets: rates::gained(Some(before.tx_packets), Some(now.tx_packets))?,
+            tcp_retransmits: rates::gained(before.tcp_retransmits, now.tcp_retransmits),
             source,
         })
+    }
+
+    /// TCP segments sent again in percent of all packets sent; absent where nothing was sent.
+    pub fn tcp_retransmit_percent(&self) -> Option<f32> {
+        rates::ratio_percent(self.tcp_retransmits? as f64, self.tx_packets as f64)
     }
 }
 
@@ -102,7 +113,7 @@ impl Node {
         let cpu = self.stat.read_first_line(buffer).and_then(parse_cpu_time);
         let memory = self.meminfo.read(buffer).and_then(parse_meminfo);
         let interfaces = facts.interface.as_deref().map_or(Interfaces::NotLoopback, Interfaces::Only);
-        let network = self.network.read(interfaces, buffer);
+        let network = self.network.read(None, interfaces, buffer);
         let before = self.before.replace(Reading { cpu, network: network.map(|(counters, _)| counters) });
         let cpu_percent = before.and_then(|before| cpu?.busy_percent_since(before.cpu?));
         let gained = before.and_then(|before| {
@@ -119,6 +130,8 @@ impl Node {
             }),
             network: gained.and_then(|gained| facts.network(&gained, elapsed)),
             link_mbps: facts.link_mbps.map(rates::round),
+            readings_failed: 0,
+            network_uncounted: 0,
         }
     }
 }

@@ -10,15 +10,22 @@ pub fn gained(before: Option<u64>, now: Option<u64>) -> Option<u64> {
     now?.checked_sub(before?)
 }
 
-/// CPU time gained over the time passed, in percent of one core.
-pub fn cpu_percent(gained_ns: u64, elapsed: Duration) -> Option<f32> {
-    ratio_percent(gained_ns as f64 / 1e9, elapsed.as_secs_f64())
+/// CPU time gained over the time passed, in percent of one core; `None` for more than the node's `cores` can do, with a
+/// tenth and 20 ms to spare, since the kernel counts in steps: a counter was set anew, and is beyond where it was.
+pub fn cpu_percent(gained_ns: u64, elapsed: Duration, cores: u16) -> Option<f32> {
+    let (gained_s, elapsed_s) = (gained_ns as f64 / 1e9, elapsed.as_secs_f64());
+    let most_s = elapsed_s * f64::from(cores) * 1.1 + 0.02;
+    (gained_s <= most_s).then(|| ratio_percent(gained_s, elapsed_s))?
 }
 
-/// Bytes gained over the time passed, in Mbit/s (10⁶ bits).
+/// No node moves more: ten times the fastest link there is. Beyond it a counter was set anew.
+const MBPS_MAX: f64 = 10e6;
+
+/// Bytes gained over the time passed, in Mbit/s (10⁶ bits); `None` for what no node can.
 pub fn mbps(gained_bytes: u64, elapsed: Duration) -> Option<f32> {
     let seconds = elapsed.as_secs_f64();
-    (seconds > 0.0).then(|| round(gained_bytes as f64 * 8.0 / 1e6 / seconds))
+    let mbps = gained_bytes as f64 * 8.0 / 1e6 / seconds;
+    (seconds > 0.0 && mbps <= MBPS_MAX).then(|| round(mbps))
 }
 
 /// `part` in percent of `whole`; `None` where there is no whole.
@@ -47,13 +54,20 @@ mod tests {
 
     #[test]
     fn a_hundred_percent_is_one_core() {
-        assert_eq!(cpu_percent(1_000_000_000, SECOND), Some(100.0));
-        assert_eq!(cpu_percent(4_000_000_000, 2 * SECOND), Some(200.0));
+        assert_eq!(cpu_percent(1_000_000_000, SECOND, 4), Some(100.0));
+        assert_eq!(cpu_percent(4_000_000_000, 2 * SECOND, 4), Some(200.0));
+    }
+
+    #[test]
+    fn a_rate_that_no_machine_has_is_none() {
+        assert_eq!(cpu_percent(4_500_000_000, SECOND, 4), None);
+        assert_eq!(cpu_percent(u64::MAX, SECOND, 64), None);
+        assert_eq!(mbps(u64::MAX, SECOND), None);
     }
 
     #[test]
     fn no_time_passed_gives_no_rate() {
-        assert_eq!(cpu_percent(1, Duration::ZERO), None);
+        assert_eq!(cpu_percent(1, Duration::ZERO, 4), None);
         assert_eq!(mbps(1, Duration::ZERO), None);
     }
 

@@ -1,41 +1,59 @@
 //! One tick: every container and the node, read and turned into samples.
 //!
-//! The sampler owns the kept files and the last counters. It decides nothing and sends nothing, and it reads no clock:
-//! the tick's time is given, so that two samplers fed the same files agree.
+//! The sampler owns the kept files, the last counters and the samples, which are changed in place, so that a tick
+//! allocates nothing. It decides nothing and sends nothing, and it reads no clock: the tick's time is given, so that two
+//! samplers fed the same files agree.
+//!
+//! What is read at each tick is a container's CPU time and memory in use: two system calls, and its traffic, which is
+//! none. What changes slowly or is seldom wanted is read every ten ticks, a tenth of the containers at
+//! each tick; and at once where it matters: see `tracked`.
 
-use std::collections::BTreeMap;
+mod tracked;
+
 use std::time::{Duration, Instant};
 
 use swarmguard_wire::{ContainerId, ContainerSample, NodeSample};
 
 use crate::cgroup::hierarchy::{Hierarchies, Membership};
-use crate::cgroup::{Cgroup, FILE_BYTES_MAX, Limit, Limits, Usage};
-use crate::discovery::{Change, Container};
+use crate::cgroup::{Cgroup, Reader};
+use crate::discovery::{Change, Container, Found};
 use crate::host::Host;
-use crate::network::{Counters, Interfaces, Source};
-use crate::node::{Facts, Gained, Node};
-use crate::rates;
-
-const BYTES_PER_MIB: f64 = 1_048_576.0;
+use crate::kernel::programs::NetworkPrograms;
+use crate::network::{Counters, Source};
+use crate::node::{Facts, Node};
+use tracked::{Slow, Told, Tracked, Turn};
 
 /// Everything measured at one tick.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tick {
+#[derive(Debug, Clone, Copy)]
+pub struct Tick<'a> {
     /// The tick's number since the agent started.
     pub number: u64,
-    /// The node.
-    pub node: NodeSample,
+    /// The node, if it was asked for.
+    pub node: Option<&'a NodeSample>,
     /// The containers, in the order of their identifiers.
-    pub containers: Vec<Measured>,
+    pub containers: &'a [ContainerSample],
+    /// What only the database wants of each of them.
+    pub extras: &'a [Extra],
 }
 
-/// A container's sample, and the counters that only the database wants.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Measured {
-    /// What agents and collectors speak of.
-    pub sample: ContainerSample,
-    /// Traffic since the container started.
+/// Of a container, what only the database wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extra {
+    /// Traffic since the container started, or since the agent did, whichever was later.
     pub network: Option<Counters>,
+    /// Whether throttling was read at this tick.
+    pub throttling_is_fresh: bool,
+    /// Whether pressure and kills for lack of memory were.
+    pub slow_is_fresh: bool,
+}
+
+/// What a tick is to include.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// The node too.
+    pub node: bool,
+    /// A container whose memory in use is above this percentage has its page cache looked at.
+    pub memory_percent: f32,
 }
 
 /// Reads the node and all known containers.
@@ -45,49 +63,50 @@ pub struct Sampler {
     hierarchies: Hierarchies,
     facts: Facts,
     node: Node,
-    containers: BTreeMap<ContainerId, Tracked>,
-    last_tick_at: Option<Instant>,
+    node_sample: NodeSample,
+    node_read_at: Option<Instant>,
+    programs: Option<NetworkPrograms>,
+    /// Sorted by identifier; `samples` and `extras` are in the same order.
+    tracked: Vec<Tracked>,
+    samples: Vec<ContainerSample>,
+    extras: Vec<Extra>,
     ticks: u64,
-    buffer: Box<[u8]>,
+    reader: Reader,
     memory_untold: bool,
-}
-
-#[derive(Debug)]
-struct Tracked {
-    container: Container,
-    cgroup: Cgroup,
-    limits: Limits,
-    network: Source,
-    before: Option<Before>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Before {
-    at: Instant,
-    usage: Usage,
-    network: Option<Counters>,
+    uncounted: u32,
 }
 
 impl Sampler {
-    /// Finds the cgroup hierarchies and opens the node's files. `namespace` is the process of `/proc` in whose network
-    /// namespace the node's interface is.
-    pub fn new(host: Host, namespace: &str, facts: Facts) -> Self {
-        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let hierarchies = Hierarchies::parse(&mountinfo, host.sys());
+    /// Opens the node's files. `namespace` is the process of `/proc` in whose network namespace the node's interface is;
+    /// without `programs`, traffic is read from `/proc`.
+    pub fn new(
+        host: Host,
+        namespace: &str,
+        hierarchies: Hierarchies,
+        facts: Facts,
+        programs: Option<NetworkPrograms>,
+    ) -> Self {
         if hierarchies.is_empty() {
             tracing::warn!(sys = %host.sys().display(), "no cgroup hierarchy is mounted here: containers have no CPU and memory");
         }
-        let node = Node::open(&host, namespace);
+        let mut node = Node::open(&host, namespace);
+        let mut reader = Reader::default();
+        let node_sample = node.sample(&facts, Duration::ZERO, reader.buffer());
         Self {
             host,
             hierarchies,
             facts,
             node,
-            containers: BTreeMap::new(),
-            last_tick_at: None,
+            node_sample,
+            node_read_at: None,
+            programs,
+            tracked: Vec::new(),
+            samples: Vec::new(),
+            extras: Vec::new(),
             ticks: 0,
-            buffer: vec![0; FILE_BYTES_MAX].into_boxed_slice(),
+            reader,
             memory_untold: false,
+            uncounted: 0,
         }
     }
 
@@ -95,14 +114,28 @@ impl Sampler {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Present(containers) => {
-                self.containers.retain(|id, _| containers.iter().any(|container| container.id == *id));
+                let gone = |tracked: &Tracked| {
+                    let is_dockers = matches!(tracked.container.found, Found::Process(_));
+                    is_dockers && !containers.iter().any(|container| container.id == tracked.container.id)
+                };
+                (0..self.tracked.len())
+                    .rev()
+                    .filter(|index| gone(&self.tracked[*index]))
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|index| self.remove(index));
                 containers.into_iter().for_each(|container| self.track(container));
             }
             Change::Started(container) => self.track(container),
-            Change::Ended(id) => drop(self.containers.remove(&id)),
+            Change::Ended(id) => {
+                if let Ok(index) = self.place(id) {
+                    self.remove(index);
+                }
+            }
             Change::LimitsChanged(id) => {
-                if let Some(tracked) = self.containers.get_mut(&id) {
-                    tracked.limits = tracked.cgroup.limits(&mut self.buffer);
+                if let Ok(index) = self.place(id) {
+                    let tracked = &mut self.tracked[index];
+                    tracked.limits = tracked.cgroup.limits();
                 }
             }
             // Who the node is matters to the messages, not to the sampler.
@@ -110,15 +143,27 @@ impl Sampler {
         }
     }
 
-    fn track(&mut self, container: Container) {
-        let known = self.containers.get(&container.id);
-        if known.is_some_and(|known| known.container.pid == container.pid) {
-            return;
+    fn place(&self, id: ContainerId) -> Result<usize, usize> {
+        self.tracked.binary_search_by_key(&id, |tracked| tracked.container.id)
+    }
+
+    fn remove(&mut self, index: usize) {
+        let tracked = self.tracked.remove(index);
+        self.samples.remove(index);
+        self.extras.remove(index);
+        if let (Source::Ebpf(place), Some(programs)) = (tracked.network, &mut self.programs) {
+            programs.traffic.leave(place);
         }
-        let pid = container.pid;
-        // Gone already: its end was or will be told too.
-        let Ok(text) = std::fs::read_to_string(self.host.proc(&format!("{pid}/cgroup"))) else { return };
-        let membership = Membership::parse(&text);
+    }
+
+    fn track(&mut self, container: Container) {
+        if let Ok(index) = self.place(container.id) {
+            if self.tracked[index].container.found == container.found {
+                return;
+            }
+            self.remove(index);
+        }
+        let Some(membership) = self.membership(&container) else { return };
         if membership.is_foreign() {
             tracing::warn!(
                 container = %container.id.short(),
@@ -133,120 +178,121 @@ impl Sampler {
                  command line (on a Raspberry Pi in /boot/firmware/cmdline.txt) and restart; until then memory is absent"
             );
         }
-        let network = if container.host_network {
-            Source::Absent
-        } else {
-            Source::proc_net_dev(&self.host.proc(&format!("{pid}/net/dev")))
+        let network = self.network(&container, &cgroup, &membership);
+        let limits = cgroup.limits();
+        let Err(index) = self.place(container.id) else { return };
+        self.samples.insert(index, unmeasured(&container));
+        self.extras.insert(index, Extra::default());
+        self.tracked.insert(index, Tracked { container, cgroup, limits, network, before: None, slow: Slow::default() });
+    }
+
+    /// Where a container's process or path is; nothing for one that is gone already: its end was or will be told too.
+    fn membership(&self, container: &Container) -> Option<Membership> {
+        match &container.found {
+            Found::Process(pid) => {
+                let text = std::fs::read_to_string(self.host.proc(&format!("{pid}/cgroup"))).ok()?;
+                Some(Membership::parse(&text))
+            }
+            Found::Cgroup(path) => Some(Membership::everywhere(&self.hierarchies, path)),
+        }
+    }
+
+    fn network(&mut self, container: &Container, cgroup: &Cgroup, membership: &Membership) -> Source {
+        let of_namespace = || match &container.found {
+            Found::Process(pid) if !container.host_network => {
+                Source::proc_net_dev(&self.host.proc(&format!("{pid}/net/dev")))
+            }
+            Found::Process(_) | Found::Cgroup(_) => Source::Absent,
         };
-        let limits = cgroup.limits(&mut self.buffer);
-        let tracked = Tracked { container, cgroup, limits, network, before: None };
-        self.containers.insert(tracked.container.id, tracked);
+        let (Some(programs), Some(id), Some(level)) = (&mut self.programs, cgroup.id(), membership.v2_level()) else {
+            return of_namespace();
+        };
+        match programs.traffic.enter(id, level) {
+            Ok(place) => Source::Ebpf(place),
+            Err(error) => {
+                if self.uncounted == 0 {
+                    tracing::warn!(container = %container.id.short(), %error, "traffic is read from /proc, where it can be");
+                }
+                self.uncounted = self.uncounted.saturating_add(1);
+                of_namespace()
+            }
+        }
     }
 
     /// Samples everything once. What needs an earlier reading is absent at a container's first tick; a container whose
-    /// cgroup is gone has no sample.
-    pub fn tick(&mut self, now: Instant) -> Tick {
-        let elapsed = self.last_tick_at.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        self.last_tick_at = Some(now);
+    /// cgroup is gone is forgotten.
+    pub fn tick(&mut self, now: Instant, wanted: Wanted) -> Tick<'_> {
         self.ticks += 1;
-        let node = self.node.sample(&self.facts, elapsed, &mut self.buffer);
-        let (facts, buffer) = (&self.facts, &mut self.buffer);
-        let containers =
-            self.containers.values_mut().filter_map(|tracked| tracked.sample(facts, now, buffer)).collect();
-        Tick { number: self.ticks, node, containers }
-    }
-}
-
-impl Tracked {
-    fn sample(&mut self, facts: &Facts, now: Instant, buffer: &mut [u8]) -> Option<Measured> {
-        let usage = self.cgroup.usage(buffer);
-        let network = self.network.read(Interfaces::NotLoopback, buffer);
-        let counters = network.map(|(counters, _)| counters);
-        if usage == Usage::default() && counters.is_none() {
-            return None;
+        let mut index = 0;
+        while index < self.tracked.len() {
+            let turn = Turn { now, wanted, number: self.ticks, facts: &self.facts, programs: self.programs.as_ref() };
+            let tracked = &mut self.tracked[index];
+            let told = tracked.sample(&turn, &mut self.samples[index], &mut self.extras[index], &mut self.reader);
+            match told {
+                Told::Something => index += 1,
+                Told::Gone => self.remove(index),
+            }
         }
-        let before = self.before.replace(Before { at: now, usage, network: counters });
-        let elapsed = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before.at));
-        let before_usage = before.map(|before| before.usage).unwrap_or_default();
-        let cpu_percent =
-            rates::gained(before_usage.cpu_ns, usage.cpu_ns).and_then(|gained| rates::cpu_percent(gained, elapsed));
-        let gained = before.and_then(|before| {
-            let (now, source) = network?;
-            Gained::between(before.network?, now, source)
-        });
-        let Container { id, service, task, name, has_healthcheck, .. } = &self.container;
-        let sample = ContainerSample {
-            id: *id,
-            service: service.clone(),
-            task: task.clone(),
-            name: service.is_none().then(|| name.clone()),
-            has_healthcheck: Some(*has_healthcheck),
-            cpu_percent,
-            cpu_limit_percent: cpu_percent.and_then(|percent| cpu_limit_percent(percent, self.limits, facts)),
-            memory_mb: usage.memory_bytes.map(|bytes| rates::round(bytes as f64 / BYTES_PER_MIB)),
-            memory_percent: usage.memory_bytes.and_then(|bytes| memory_percent(bytes, self.limits, facts)),
-            network: gained.and_then(|gained| facts.network(&gained, elapsed)),
-            throttled_percent: throttled_percent(before_usage, usage),
-            oom_kills: usage.oom_kills,
-        };
-        Some(Measured { sample, network: counters })
+        if wanted.node {
+            let elapsed = self.node_read_at.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+            self.node_read_at = Some(now);
+            self.node_sample = self.node.sample(&self.facts, elapsed, self.reader.buffer());
+            self.node_sample.readings_failed = self.reader.failed();
+            self.node_sample.network_uncounted = self.uncounted;
+        }
+        self.last(wanted.node)
+    }
+
+    /// The number of the next tick.
+    pub fn next_number(&self) -> u64 {
+        self.ticks + 1
+    }
+
+    /// The last tick again, with the node or without.
+    pub fn last(&self, node: bool) -> Tick<'_> {
+        Tick {
+            number: self.ticks,
+            node: node.then_some(&self.node_sample),
+            containers: &self.samples,
+            extras: &self.extras,
+        }
+    }
+
+    /// Reads every container's count of kills for lack of memory now, and tells those that have more than before.
+    pub fn look_for_kills(&mut self) -> impl Iterator<Item = &ContainerSample> {
+        let Self { tracked, samples, reader, .. } = self;
+        tracked.iter().zip(samples).filter_map(|(tracked, sample)| {
+            let before = sample.oom_kills;
+            let now = tracked.cgroup.oom_kills(reader);
+            sample.oom_kills = now.or(before);
+            // The first kill of a container that was not looked at yet is one too.
+            (now > Some(before.unwrap_or(0))).then_some(&*sample)
+        })
+    }
+
+    /// Containers known, and the programs that count their traffic.
+    pub fn state(&self) -> (usize, Option<&NetworkPrograms>) {
+        (self.tracked.len(), self.programs.as_ref())
     }
 }
 
-/// CPU in percent of the quota, else of the node. A limit that is not known is not "no limit".
-fn cpu_limit_percent(cpu_percent: f32, limits: Limits, facts: &Facts) -> Option<f32> {
-    let cores = match limits.cpu_cores? {
-        Limit::At(cores) => cores,
-        Limit::Unlimited => f64::from(facts.cores),
-    };
-    rates::ratio_percent(f64::from(cpu_percent) / 100.0, cores)
-}
-
-/// Memory in percent of the limit, else of the node. A limit above the node's memory is none.
-fn memory_percent(bytes: u64, limits: Limits, facts: &Facts) -> Option<f32> {
-    let whole = match (limits.memory_bytes?, facts.memory_bytes) {
-        (Limit::At(limit), Some(node)) => limit.min(node),
-        (Limit::At(limit), None) => limit,
-        (Limit::Unlimited, node) => node?,
-    };
-    rates::ratio_percent(bytes as f64, whole as f64)
-}
-
-fn throttled_percent(before: Usage, now: Usage) -> Option<f32> {
-    let periods = rates::gained(before.periods, now.periods)?;
-    let throttled = rates::gained(before.throttled_periods, now.throttled_periods)?;
-    rates::ratio_percent(throttled as f64, periods as f64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts(memory_bytes: Option<u64>) -> Facts {
-        Facts { cores: 4, memory_bytes, interface: None, link_mbps: None }
-    }
-
-    #[test]
-    fn cpu_is_in_percent_of_the_quota_else_of_the_node() {
-        let check = |cpu_cores, expected| {
-            let limits = Limits { cpu_cores, memory_bytes: None };
-            assert_eq!(cpu_limit_percent(40.0, limits, &facts(None)), expected, "{cpu_cores:?}");
-        };
-        check(Some(Limit::At(0.5)), Some(80.0));
-        check(Some(Limit::Unlimited), Some(10.0));
-        check(None, None);
-    }
-
-    #[test]
-    fn memory_is_in_percent_of_the_limit_else_of_the_node() {
-        let check = |memory_bytes, node, expected| {
-            let limits = Limits { cpu_cores: None, memory_bytes };
-            assert_eq!(memory_percent(50, limits, &facts(node)), expected, "{memory_bytes:?} of {node:?}");
-        };
-        check(Some(Limit::At(100)), Some(1000), Some(50.0));
-        check(Some(Limit::Unlimited), Some(1000), Some(5.0));
-        check(Some(Limit::At(5000)), Some(1000), Some(5.0));
-        check(Some(Limit::Unlimited), None, None);
-        check(None, Some(1000), None);
+fn unmeasured(container: &Container) -> ContainerSample {
+    ContainerSample {
+        id: container.id,
+        service: container.service.clone(),
+        task: container.task.clone(),
+        name: container.service.is_none().then(|| container.name.clone()),
+        has_healthcheck: Some(container.has_healthcheck),
+        cpu_percent: None,
+        cpu_limit_percent: None,
+        memory_mb: None,
+        memory_percent: None,
+        network: None,
+        throttled_percent: None,
+        oom_kills: None,
+        tcp_retransmit_percent: None,
+        cpu_pressure_percent: None,
+        memory_pressure_percent: None,
+        io_pressure_percent: None,
     }
 }

@@ -10,8 +10,9 @@ use swarmguard_wire::{Name, NodeRef, Timestamp};
 
 use crate::config::Config;
 use crate::discovery::{self, Change};
-use crate::sample::{Sampler, Tick};
-use crate::{node_facts, points};
+use crate::points::Points;
+use crate::sample::{Sampler, Tick, Wanted};
+use crate::{attach, hierarchies, node_facts};
 
 /// How a sample is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -28,7 +29,15 @@ pub enum Format {
 /// Takes one sample, over the configured interval, and returns it as text.
 pub async fn sample(config: &Config, format: Format) -> String {
     let (host, namespace) = crate::host(config);
-    let mut sampler = Sampler::new(host.clone(), namespace, node_facts(config, &host, namespace));
+    let hierarchies = hierarchies(&host);
+    crate::allow_many_files();
+    let (programs, _oom) = attach(&host, &hierarchies);
+    let mounts = discovery::plain::mounts(&hierarchies);
+    let facts = node_facts(config, &host, namespace);
+    let mut sampler = Sampler::new(host, namespace, hierarchies, facts, programs);
+    for plain in config.cgroup_parent.iter().flat_map(|parent| discovery::plain::scan(&mounts, parent).into_values()) {
+        sampler.apply(Change::Started(plain));
+    }
     let node = match discovery::once(&config.docker_host, config.node.as_ref()).await {
         Ok((node, containers)) => {
             sampler.apply(Change::Present(containers));
@@ -39,9 +48,11 @@ pub async fn sample(config: &Config, format: Format) -> String {
             NodeRef { id: None, name: crate::fallback_name(config) }
         }
     };
-    sampler.tick(Instant::now());
+    // Everything of interest, so also what would be read in turn.
+    let wanted = Wanted { node: true, memory_percent: 0.0 };
+    sampler.tick(Instant::now(), wanted);
     tokio::time::sleep(config.interval.unwrap_or(Duration::from_secs(1))).await;
-    let tick = sampler.tick(Instant::now());
+    let tick = sampler.tick(Instant::now(), wanted);
     let at = Timestamp::from(SystemTime::now());
     match format {
         Format::Table => table(&node, &tick),
@@ -50,32 +61,33 @@ pub async fn sample(config: &Config, format: Format) -> String {
     }
 }
 
-fn json(node: &NodeRef, tick: &Tick, at: Timestamp) -> String {
-    let container = |measured: &crate::sample::Measured| {
-        let mut value = json!(measured.sample);
-        if let (Value::Object(fields), Some(counters)) = (&mut value, measured.network) {
+fn json(node: &NodeRef, tick: &Tick<'_>, at: Timestamp) -> String {
+    let container = |(sample, extra): (&swarmguard_wire::ContainerSample, &crate::sample::Extra)| {
+        let mut value = json!(sample);
+        if let (Value::Object(fields), Some(counters)) = (&mut value, extra.network) {
             fields.insert("network_rx_bytes".into(), counters.rx_bytes.into());
             fields.insert("network_tx_bytes".into(), counters.tx_bytes.into());
             fields.insert("network_rx_packets".into(), counters.rx_packets.into());
             fields.insert("network_tx_packets".into(), counters.tx_packets.into());
+            fields.insert("tcp_retransmits".into(), counters.tcp_retransmits.into());
         }
         value
     };
-    let containers: Vec<Value> = tick.containers.iter().map(container).collect();
+    let containers: Vec<Value> = tick.containers.iter().zip(tick.extras).map(container).collect();
     let whole = json!({ "timestamp": at.as_micros() as f64 / 1e6, "node": node, "sample": tick.node, "containers": containers });
     format!("{whole:#}\n")
 }
 
-fn line_protocol(node: &NodeRef, tick: &Tick, at: Timestamp) -> String {
+fn line_protocol(node: &NodeRef, tick: &Tick<'_>, at: Timestamp) -> String {
     let mut lines = Lines::new(Precision::Nanoseconds);
     let unix_ns = i64::try_from(at.as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000);
-    points::write(&mut lines, node, tick, unix_ns);
+    Points::new(node.clone()).write(&mut lines, tick, unix_ns);
     String::from_utf8_lossy(lines.as_bytes()).into_owned()
 }
 
-fn table(node: &NodeRef, tick: &Tick) -> String {
+fn table(node: &NodeRef, tick: &Tick<'_>) -> String {
     let mut text = String::new();
-    let sample = &tick.node;
+    let Some(sample) = tick.node else { return text };
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
@@ -99,8 +111,7 @@ fn table(node: &NodeRef, tick: &Tick) -> String {
         "NET rx/tx Mbit/s",
     ];
     let mut rows = vec![header.map(str::to_owned)];
-    for measured in &tick.containers {
-        let sample = &measured.sample;
+    for sample in tick.containers {
         let name = sample.service.as_ref().map(|service| &service.name).or(sample.name.as_ref());
         rows.push([
             sample.id.short(),

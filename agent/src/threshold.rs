@@ -33,6 +33,10 @@ mod tests {
             network: None,
             throttled_percent: None,
             oom_kills: None,
+            tcp_retransmit_percent: None,
+            cpu_pressure_percent: None,
+            memory_pressure_percent: None,
+            io_pressure_percent: None,
         };
         let policy = Policy { alert_immediately, ..Policy::default() };
         assert_eq!(is_breach(&sample, &policy), expected, "cpu {cpu:?} memory {memory:?}");

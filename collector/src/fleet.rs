@@ -88,10 +88,10 @@ impl Fleet {
     }
 
     /// A report that came at `received_at`.
-    pub fn record_report(&mut self, report: &Report, received_at: Timestamp) {
+    pub fn record_report(&mut self, report: &Report<'_>, received_at: Timestamp) {
         let sent = Sent { sampled_at: report.sampled_at, sent_at: report.sent_at, offset: report.clock_offset };
         let times = sent.by_our_clock(received_at);
-        for container in &report.containers {
+        for container in report.containers.iter() {
             self.record(container, report.tick, times);
         }
         // A node that is in no Swarm has no place in a plan.

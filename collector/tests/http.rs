@@ -124,6 +124,10 @@ fn sample() -> ContainerSample {
         network: None,
         throttled_percent: None,
         oom_kills: None,
+        tcp_retransmit_percent: None,
+        cpu_pressure_percent: None,
+        memory_pressure_percent: None,
+        io_pressure_percent: None,
     }
 }
 

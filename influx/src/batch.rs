@@ -92,7 +92,7 @@ fn phase(node: &str, interval: Duration) -> Duration {
 
 /// FNV-1a, 64 bits, of Fowler, Noll and Vo. The same on every machine and in every version, as the hashers of
 /// the standard library do not promise to be; and good enough to spread names that differ in one digit.
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))

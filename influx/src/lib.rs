@@ -33,6 +33,7 @@ pub mod shared;
 pub mod sink;
 pub mod writer;
 
+pub use batch::fnv1a;
 pub use endpoint::{Endpoint, EndpointError, Precision, Secret};
 pub use line::{Fields, Lines, Point, Series};
 pub use shared::{Stats, StatsReader};

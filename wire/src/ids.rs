@@ -103,6 +103,11 @@ impl ContainerId {
         Self(bytes)
     }
 
+    /// The first byte: spreads containers evenly over what is done in turn.
+    pub const fn first_byte(&self) -> u8 {
+        self.0[0]
+    }
+
     /// The first twelve digits, as `docker ps` shows them.
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()

@@ -3,6 +3,7 @@
 //! Choosing where to move a container, and knowing that one is healthy again, rest on reports. They are larger than
 //! alerts and less urgent: an alert never waits behind one.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ pub const REPORT_BYTES_MAX: usize = 1 << 20;
 
 /// The state of one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct Report<'a> {
     /// When the samples were taken, by the agent's clock.
     pub sampled_at: Timestamp,
     /// When the report was sent, by the agent's clock.
@@ -34,11 +35,11 @@ pub struct Report {
     /// Milliseconds between ticks.
     pub interval_ms: u32,
     /// The node that reports.
-    pub node: NodeRef,
+    pub node: Cow<'a, NodeRef>,
     /// What was measured of the node.
     pub sample: NodeSample,
     /// All containers, at most [`REPORT_CONTAINERS_MAX`].
-    pub containers: Vec<ContainerSample>,
+    pub containers: Cow<'a, [ContainerSample]>,
     /// Containers that did not fit.
     pub containers_omitted: u32,
     /// Alerts that could not be delivered since the agent started.

@@ -12,6 +12,8 @@ use crate::ids::{ContainerId, Name, ServiceRef, TaskId};
 pub enum NetworkSource {
     /// `/proc/<pid>/net/dev` of the container's own network namespace, loopback left out.
     ProcNetDev,
+    /// A kernel program that counts the packets of the container's cgroup, loopback left out.
+    Ebpf,
 }
 
 impl NetworkSource {
@@ -19,12 +21,14 @@ impl NetworkSource {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ProcNetDev => "proc_net_dev",
+            Self::Ebpf => "ebpf",
         }
     }
 
     fn code(self) -> u8 {
         match self {
             Self::ProcNetDev => 0,
+            Self::Ebpf => 1,
         }
     }
 }
@@ -43,7 +47,11 @@ impl<'de> Deserialize<'de> for NetworkSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u8::deserialize(deserializer)? {
             0 => Ok(Self::ProcNetDev),
-            other => Err(de::Error::invalid_value(de::Unexpected::Unsigned(other.into()), &"0 (proc_net_dev)")),
+            1 => Ok(Self::Ebpf),
+            other => {
+                let expected = &"0 (proc_net_dev) or 1 (ebpf)";
+                Err(de::Error::invalid_value(de::Unexpected::Unsigned(other.into()), expected))
+            }
         }
     }
 }
@@ -83,12 +91,22 @@ pub struct ContainerSample {
     pub memory_mb: Option<f32>,
     /// The same in percent of the container's limit, else of the node's memory.
     pub memory_percent: Option<f32>,
-    /// Network traffic; absent for host-network containers, whose namespace shows the whole node's traffic.
+    /// Network traffic; absent for host-network containers on nodes without kernel programs: their namespace shows the
+    /// whole node's traffic.
     pub network: Option<Network>,
     /// Share of the CPU periods since the last tick in which the quota ran out, in percent; absent without a quota.
     pub throttled_percent: Option<f32>,
     /// Processes of the container killed for lack of memory since it started.
     pub oom_kills: Option<u64>,
+    /// TCP segments sent again since the last tick, in percent of the packets sent; absent without kernel programs.
+    pub tcp_retransmit_percent: Option<f32>,
+    /// Share of the last ten seconds in which a task of the container waited for a processor, in percent; absent where
+    /// the kernel does not count pressure. The three of these are up to ten seconds old.
+    pub cpu_pressure_percent: Option<f32>,
+    /// The same for memory.
+    pub memory_pressure_percent: Option<f32>,
+    /// The same for a disk.
+    pub io_pressure_percent: Option<f32>,
 }
 
 /// One node at one tick.
@@ -106,4 +124,8 @@ pub struct NodeSample {
     pub network: Option<Network>,
     /// The speed of its link, in Mbit/s.
     pub link_mbps: Option<f32>,
+    /// Files of containers that could not be read or understood since the agent started; their values were absent.
+    pub readings_failed: u64,
+    /// Containers whose traffic the kernel programs do not count for want of a place.
+    pub network_uncounted: u32,
 }

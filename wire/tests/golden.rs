@@ -38,6 +38,10 @@ fn container() -> ContainerSample {
         }),
         throttled_percent: Some(40.0),
         oom_kills: Some(0),
+        tcp_retransmit_percent: Some(0.5),
+        cpu_pressure_percent: Some(0.5),
+        memory_pressure_percent: Some(0.5),
+        io_pressure_percent: Some(0.5),
     }
 }
 
@@ -60,7 +64,7 @@ fn report() -> Report {
         clock_offset: None,
         tick: 86_400,
         interval_ms: 1_000,
-        node: alert.node,
+        node: std::borrow::Cow::Owned(alert.node),
         sample: NodeSample {
             cores: 4,
             cpu_percent: Some(12.5),
@@ -68,8 +72,10 @@ fn report() -> Report {
             memory_percent: Some(40.0),
             network: None,
             link_mbps: Some(100.0),
+            readings_failed: 0,
+            network_uncounted: 0,
         },
-        containers: vec![container()],
+        containers: vec![container()].into(),
         containers_omitted: 0,
         alerts_dropped: 3,
     }
@@ -125,6 +131,10 @@ fn longest_container() -> ContainerSample {
         }),
         throttled_percent: Some(f32::MAX),
         oom_kills: Some(u64::MAX),
+        tcp_retransmit_percent: Some(f32::MAX),
+        cpu_pressure_percent: Some(f32::MAX),
+        memory_pressure_percent: Some(f32::MAX),
+        io_pressure_percent: Some(f32::MAX),
     }
 }
 

@@ -52,6 +52,26 @@ impl Hierarchies {
         self.v2.as_ref()?.directory(membership.v2.as_ref()?)
     }
 
+    /// Where v2 is mounted.
+    pub fn v2_mount(&self) -> Option<&Path> {
+        self.v2.as_ref().map(|mount| mount.point.as_path())
+    }
+
+    /// Whether any v1 hierarchy is mounted.
+    pub fn has_v1(&self) -> bool {
+        self.v1.iter().any(|mount| mount.controllers.iter().any(|name| !name.starts_with("name=")))
+    }
+
+    /// Whether a controller has a v1 hierarchy.
+    pub fn has_v1_controller(&self, controller: &str) -> bool {
+        self.v1.iter().any(|mount| mount.controllers.iter().any(|name| name == controller))
+    }
+
+    /// All mount points, v2's first.
+    pub fn mounts(&self) -> impl Iterator<Item = &Path> {
+        self.v2.iter().chain(&self.v1).map(|mount| mount.point.as_path())
+    }
+
     /// Whether no hierarchy was found.
     pub fn is_empty(&self) -> bool {
         self.v1.is_empty() && self.v2.is_none()
@@ -108,6 +128,18 @@ impl Membership {
             }
         }
         found
+    }
+
+    /// The same place in every hierarchy, for cgroups that are known by it and not by a process.
+    pub fn everywhere(hierarchies: &Hierarchies, path: &Path) -> Self {
+        let v1 = hierarchies.v1.iter().map(|mount| (mount.controllers.clone(), path.to_owned())).collect();
+        Self { v1, v2: Some(path.to_owned()) }
+    }
+
+    /// How many levels below the v2 hierarchy's root it is.
+    pub fn v2_level(&self) -> Option<u32> {
+        let normal = |component: &Component<'_>| matches!(component, Component::Normal(_));
+        u32::try_from(self.v2.as_ref()?.components().filter(normal).count()).ok()
     }
 
     /// Whether the paths are of another cgroup namespace than this process's, and so lead nowhere.

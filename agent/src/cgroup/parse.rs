@@ -33,6 +33,21 @@ pub fn field(text: &[u8], key: &str) -> Option<u64> {
     })
 }
 
+/// `some avg10` of a `*.pressure` file: the share of the last ten seconds in which at least one task waited, in percent.
+/// Format: the kernel's `Documentation/accounting/psi.rst`.
+pub fn pressure_some_avg10(text: &[u8]) -> Option<f32> {
+    let line = text.split(|byte| *byte == b'\n').next().filter(|line| line.len() < text.len())?;
+    let mut words = line.split(|byte| *byte == b' ');
+    if words.next()? != b"some" {
+        return None;
+    }
+    let value = std::str::from_utf8(words.next()?.strip_prefix(b"avg10=")?).ok()?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, part) = value.split_once('.')?;
+    let percent: f32 = (digits(whole) && digits(part)).then(|| value.parse().ok())??;
+    (0.0..=100.0).contains(&percent).then_some(percent)
+}
+
 /// `memory.limit_in_bytes`.
 pub fn v1_memory_limit(text: &[u8]) -> Option<Limit<u64>> {
     let bytes = number(text)?;
@@ -67,6 +82,24 @@ fn cores(quota_us: u64, period_us: u64) -> Option<Limit<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pressure_is_the_ten_second_average_of_some() {
+        let text = b"some avg10=12.50 avg60=1.00 avg300=0.00 total=1\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+        assert_eq!(pressure_some_avg10(text), Some(12.5));
+        for wrong in [
+            "",
+            "some avg10=1.00",
+            "some avg10=\n",
+            "some avg10=x.y\n",
+            "some avg10=-1.00 \n",
+            "full avg10=1.00 \n",
+            "some avg10=101.00 \n",
+            "some avg10=inf \n",
+        ] {
+            assert_eq!(pressure_some_avg10(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_number_is_digits_and_a_line_end_and_nothing_else() {

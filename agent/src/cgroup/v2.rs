@@ -2,40 +2,41 @@
 
 use std::path::Path;
 
-use super::{KeptFile, Limit, Usage, parse};
+use super::{KeptFile, Limit, Pressure, Reader, Throttling, parse, read_once};
 
 const NS_PER_US: u64 = 1_000;
 
 /// `cpu.stat` is there in every cgroup; its throttling lines and `cpu.max` only with the cpu controller.
 #[derive(Debug)]
 pub(super) struct Cpu {
+    directory: Box<Path>,
     stat: KeptFile,
-    max: KeptFile,
 }
 
 impl Cpu {
     pub(super) fn open(directory: &Path) -> Self {
-        Self { stat: KeptFile::open(&directory.join("cpu.stat")), max: KeptFile::open(&directory.join("cpu.max")) }
+        Self { stat: KeptFile::open(&directory.join("cpu.stat")), directory: directory.into() }
     }
 
-    pub(super) fn read(&self, usage: &mut Usage, buffer: &mut [u8]) {
-        let Some(stat) = self.stat.read(buffer) else { return };
-        usage.cpu_ns = parse::field(stat, "usage_usec").and_then(|us| us.checked_mul(NS_PER_US));
-        usage.periods = parse::field(stat, "nr_periods");
-        usage.throttled_periods = parse::field(stat, "nr_throttled");
+    /// CPU time, and throttling, which stands in the same file.
+    pub(super) fn usage_ns(&self, reader: &mut Reader) -> Option<(u64, Option<Throttling>)> {
+        reader.read(&self.stat, |stat| {
+            let us = parse::field(stat, "usage_usec")?;
+            Some((us.checked_mul(NS_PER_US)?, Throttling::parse(stat)))
+        })
     }
 
-    pub(super) fn limit(&self, buffer: &mut [u8]) -> Option<Limit<f64>> {
-        parse::v2_cpu_limit(self.max.read(buffer)?)
+    pub(super) fn limit(&self) -> Option<Limit<f64>> {
+        parse::v2_cpu_limit(&read_once(&self.directory, "cpu.max")?)
     }
 }
 
 /// The memory controller's files.
 #[derive(Debug)]
 pub(super) struct Memory {
+    directory: Box<Path>,
     current: KeptFile,
     stat: KeptFile,
-    max: KeptFile,
     events: KeptFile,
 }
 
@@ -44,8 +45,8 @@ impl Memory {
         Self {
             current: KeptFile::open(&directory.join("memory.current")),
             stat: KeptFile::open(&directory.join("memory.stat")),
-            max: KeptFile::open(&directory.join("memory.max")),
             events: KeptFile::open(&directory.join("memory.events")),
+            directory: directory.into(),
         }
     }
 
@@ -53,14 +54,39 @@ impl Memory {
         self.current.is_present()
     }
 
-    pub(super) fn read(&self, usage: &mut Usage, buffer: &mut [u8]) {
-        let all = self.current.read(buffer).and_then(parse::number);
-        let droppable = self.stat.read(buffer).and_then(|stat| parse::field(stat, "inactive_file"));
-        usage.memory_bytes = all.zip(droppable).map(|(all, droppable)| all.saturating_sub(droppable));
-        usage.oom_kills = self.events.read(buffer).and_then(|events| parse::field(events, "oom_kill"));
+    pub(super) fn all_bytes(&self, reader: &mut Reader) -> Option<u64> {
+        reader.read(&self.current, parse::number)
     }
 
-    pub(super) fn limit(&self, buffer: &mut [u8]) -> Option<Limit<u64>> {
-        parse::v2_memory_limit(self.max.read(buffer)?)
+    pub(super) fn droppable_bytes(&self, reader: &mut Reader) -> Option<u64> {
+        reader.read(&self.stat, |stat| parse::field(stat, "inactive_file"))
+    }
+
+    pub(super) fn oom_kills(&self, reader: &mut Reader) -> Option<u64> {
+        reader.read(&self.events, |events| parse::field(events, "oom_kill"))
+    }
+
+    pub(super) fn limit(&self) -> Option<Limit<u64>> {
+        parse::v2_memory_limit(&read_once(&self.directory, "memory.max")?)
+    }
+}
+
+/// Pressure (PSI), which every v2 cgroup but the root has where the kernel counts it, whatever its controllers.
+#[derive(Debug)]
+pub(super) struct PressureFiles {
+    cpu: KeptFile,
+    memory: KeptFile,
+    io: KeptFile,
+}
+
+impl PressureFiles {
+    pub(super) fn open(directory: &Path) -> Self {
+        let open = |name: &str| KeptFile::open(&directory.join(name));
+        Self { cpu: open("cpu.pressure"), memory: open("memory.pressure"), io: open("io.pressure") }
+    }
+
+    pub(super) fn read(&self, reader: &mut Reader) -> Pressure {
+        let mut some = |file| reader.read(file, parse::pressure_some_avg10);
+        Pressure { cpu_percent: some(&self.cpu), memory_percent: some(&self.memory), io_percent: some(&self.io) }
     }
 }

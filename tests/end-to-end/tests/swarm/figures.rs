@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures_util::StreamExt;
 use serde_json::Value;
+use swarmguard_agent::cgroup::hierarchy::Hierarchies;
 use swarmguard_agent::discovery::{self, Change};
 use swarmguard_agent::host::Host;
 use swarmguard_agent::node::Facts;
-use swarmguard_agent::points;
-use swarmguard_agent::sample::{Measured, Sampler};
+use swarmguard_agent::points::Points;
+use swarmguard_agent::sample::{Extra, Sampler, Wanted};
 use swarmguard_end_to_end::app::{App, Deployed};
 use swarmguard_end_to_end::http::{ask, get_json};
 use swarmguard_end_to_end::stage::{Stage, influx_url, wait_for};
@@ -19,6 +20,7 @@ use swarmguard_http::Request;
 use swarmguard_influx::{Endpoint, Options, Precision, Sink, Writer};
 use swarmguard_lab::Node;
 use swarmguard_lab::servers::{INFLUXDB_DATABASE, victoria_metrics};
+use swarmguard_wire::ContainerSample;
 
 use crate::on_stage;
 
@@ -55,10 +57,15 @@ pub(crate) async fn influx_count_between(stage: &Stage, container: &str, from: i
     Ok(answer["results"][0]["series"][0]["values"][0][1].as_u64().unwrap_or(0))
 }
 
+/// As the agent has it: the page cache is looked at when it decides.
+const WANTED: Wanted = Wanted { node: true, memory_percent: 80.0 };
+
 async fn sampler(node: &Node) -> Result<Sampler> {
     let host = Host::new("/".as_ref());
     let facts = Facts::read(&host, "self", Some("eth0".to_owned()), Some(100.0));
-    let mut sampler = Sampler::new(host, "self", facts);
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let hierarchies = Hierarchies::parse(&mountinfo, host.sys());
+    let mut sampler = Sampler::new(host, "self", hierarchies, facts, None);
     let (_, containers) = discovery::once(&format!("unix://{}", node.socket().display()), None).await?;
     sampler.apply(Change::Present(containers));
     Ok(sampler)
@@ -78,11 +85,10 @@ fn two_decimals(value: Option<f32>) -> Option<f64> {
 }
 
 /// A sample's figures as the database names them; absent ones have no entry.
-fn sampled(measured: &Measured) -> BTreeMap<&'static str, f64> {
-    let sample = &measured.sample;
+fn sampled(sample: &ContainerSample, extra: &Extra) -> BTreeMap<&'static str, f64> {
     let network = sample.network;
     let counter = |pick: fn(&swarmguard_agent::network::Counters) -> u64| {
-        measured.network.as_ref().map(|counters| pick(counters) as f64)
+        extra.network.as_ref().map(|counters| pick(counters) as f64)
     };
     let fields = [
         ("cpu_percent", two_decimals(sample.cpu_percent)),
@@ -96,21 +102,24 @@ fn sampled(measured: &Measured) -> BTreeMap<&'static str, f64> {
         ("network_rx_mbps", two_decimals(network.map(|network| network.rx_mbps))),
         ("network_tx_mbps", two_decimals(network.map(|network| network.tx_mbps))),
         ("network_percent", two_decimals(network.and_then(|network| network.percent))),
-        ("throttled_percent", two_decimals(sample.throttled_percent)),
-        ("oom_kills", sample.oom_kills.map(|kills| kills as f64)),
+        ("throttled_percent", two_decimals(sample.throttled_percent.filter(|_| extra.throttling_is_fresh))),
+        ("oom_kills", sample.oom_kills.filter(|_| extra.slow_is_fresh).map(|kills| kills as f64)),
+        ("cpu_pressure_percent", two_decimals(sample.cpu_pressure_percent.filter(|_| extra.slow_is_fresh))),
+        ("memory_pressure_percent", two_decimals(sample.memory_pressure_percent.filter(|_| extra.slow_is_fresh))),
+        ("io_pressure_percent", two_decimals(sample.io_pressure_percent.filter(|_| extra.slow_is_fresh))),
     ];
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-type Points = BTreeMap<i64, BTreeMap<String, f64>>;
+type Stored = BTreeMap<i64, BTreeMap<String, f64>>;
 
-async fn influx_points(stage: &Stage, container: &str) -> Result<Points> {
+async fn influx_points(stage: &Stage, container: &str) -> Result<Stored> {
     let query = format!("SELECT * FROM container_metrics WHERE container_id='{container}' AND node='sampled'");
     let answer = influx_query(stage, &query).await?;
     let series = &answer["results"][0]["series"][0];
     let columns: Vec<&str> =
         series["columns"].as_array().context("no points")?.iter().filter_map(Value::as_str).collect();
-    let mut points = Points::new();
+    let mut points = Stored::new();
     for row in series["values"].as_array().context("no rows")? {
         let time = row[0].as_i64().context("no time")?;
         let fields = columns.iter().zip(row.as_array().context("no row")?).skip(1);
@@ -120,11 +129,11 @@ async fn influx_points(stage: &Stage, container: &str) -> Result<Points> {
     Ok(points)
 }
 
-async fn victoria_points(url: &str, container: &str) -> Result<Points> {
+async fn victoria_points(url: &str, container: &str) -> Result<Stored> {
     ask(&format!("{url}/internal/force_flush"), |path| Request::get(path)).await?;
     let query = encoded(&format!("{{container_id=\"{container}\",node=\"sampled\"}}"));
     let answer = ask(&format!("{url}/api/v1/export?match[]={query}"), |path| Request::get(path)).await?;
-    let mut points = Points::new();
+    let mut points = Stored::new();
     for line in String::from_utf8(answer.body.to_vec())?.lines() {
         let series: Value = serde_json::from_str(line)?;
         let name = series["metric"]["__name__"].as_str().context("no name")?;
@@ -138,7 +147,7 @@ async fn victoria_points(url: &str, container: &str) -> Result<Points> {
     Ok(points)
 }
 
-fn check_equal(database: &str, expected: &BTreeMap<i64, BTreeMap<&str, f64>>, found: &Points) -> Result<()> {
+fn check_equal(database: &str, expected: &BTreeMap<i64, BTreeMap<&str, f64>>, found: &Stored) -> Result<()> {
     let mut values = 0;
     for (time, fields) in expected {
         let point =
@@ -171,13 +180,16 @@ fn the_databases_hold_exactly_what_was_sampled() {
 
         let mut sampler = sampler(stage.lab.node(1)?).await?;
         let node = swarmguard_wire::NodeRef { id: None, name: swarmguard_wire::Name::new("sampled") };
+        let (mut influx_points_of, mut victoria_points_of) = (Points::new(node.clone()), Points::new(node));
         let mut expected = BTreeMap::new();
         for _ in 0..TICKS {
-            let (tick, time) = (sampler.tick(Instant::now()), unix_ms());
-            points::write(&mut to_influx, &node, &tick, time * 1_000_000);
-            points::write(&mut to_victoria, &node, &tick, time * 1_000_000);
-            let mine = tick.containers.iter().find(|measured| measured.sample.id.to_string() == container);
-            expected.insert(time, sampled(mine.context("the container was not sampled")?));
+            let (tick, time) = (sampler.tick(Instant::now(), WANTED), unix_ms());
+            influx_points_of.write(&mut to_influx, &tick, time * 1_000_000);
+            victoria_points_of.write(&mut to_victoria, &tick, time * 1_000_000);
+            let mut both = tick.containers.iter().zip(tick.extras);
+            let (sample, extra) =
+                both.find(|(sample, _)| sample.id.to_string() == container).context("the container was not sampled")?;
+            expected.insert(time, sampled(sample, extra));
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
         drop((to_influx, to_victoria));
@@ -239,9 +251,9 @@ fn the_agent_and_docker_stats_agree_on_a_steady_load() {
         for _ in 0..8 {
             let stats = stream.next().await.context("docker stats ended")??;
             dockers.push(docker_stats(&serde_json::to_value(&stats)?).context("docker stats is not whole")?);
-            let tick = sampler.tick(Instant::now());
-            let mine = tick.containers.into_iter().find(|measured| measured.sample.id.to_string() == container);
-            ours.push(mine.context("the container was not sampled")?.sample);
+            let tick = sampler.tick(Instant::now(), WANTED);
+            let mine = tick.containers.iter().find(|sample| sample.id.to_string() == container);
+            ours.push(mine.context("the container was not sampled")?.clone());
         }
         let (first, last) = dockers.first().zip(dockers.last()).context("no stats")?;
         let docker_cpu = (last.cpu_s - first.cpu_s) / (last.read_s - first.read_s).rem_euclid(86_400.0) * 100.0;

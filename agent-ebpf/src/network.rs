@@ -1,0 +1,245 @@
+//! Counts each container's traffic: bytes and packets, received and sent, and TCP segments sent again.
+//!
+//! Attached once to the root of the cgroup v2 hierarchy. There the kernel runs `cgroup_skb` programs for each packet
+//! that a socket on this node sends or is about to receive, whatever network namespace it is in; so host-network
+//! containers count like all others, and forwarded packets do not count twice.
+//!
+//! Only the stable `__sk_buff` is looked at, and helpers that are as stable: no kernel structure, no BTF. A cgroup is
+//! counted when the agent has entered it in `CONTAINERS`, and with it all cgroups below it. Loopback does not count.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+use core::arch::asm;
+use core::sync::atomic::AtomicU64;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MMAPABLE};
+use aya_ebpf::helpers::{
+    bpf_get_smp_processor_id, bpf_sk_fullsock, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_tcp_sock,
+};
+use aya_ebpf::macros::{cgroup_skb, map};
+use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::programs::SkBuffContext;
+use swarmguard_agent_ebpf_common::{CONTAINERS_MAX, LEVELS_MAX, Traffic};
+
+/// From a cgroup's id to the place of its first [`Traffic`]; that of processor `n` is `n` places further.
+#[map]
+static CONTAINERS: HashMap<u64, u32> = HashMap::with_max_entries(CONTAINERS_MAX, 0);
+
+/// The agent makes it as large as the machine has processors, and reads it as memory.
+#[map]
+static TRAFFIC: Array<Traffic> = Array::with_max_entries(CONTAINERS_MAX, BPF_F_MMAPABLE);
+
+/// Bit `n`: there are containers whose cgroup is `n` levels below the root.
+#[map]
+static LEVELS: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The kernel lets a packet pass for 1; it would drop it for 0.
+const PASS: i32 = 1;
+
+/// Loopback has this index in every network namespace.
+const LOOPBACK_IFINDEX: u32 = 1;
+
+#[cgroup_skb]
+fn ingress(context: SkBuffContext) -> i32 {
+    let skb = context.skb.skb;
+    if let Some(traffic) = traffic(skb) {
+        let (bytes, packets) = on_the_link(skb);
+        add(&traffic.rx_bytes, bytes);
+        add(&traffic.rx_packets, packets);
+    }
+    PASS
+}
+
+#[cgroup_skb]
+fn egress(context: SkBuffContext) -> i32 {
+    let skb = context.skb.skb;
+    if let Some(traffic) = traffic(skb) {
+        let (bytes, packets) = on_the_link(skb);
+        add(&traffic.tx_bytes, bytes);
+        add(&traffic.tx_packets, packets);
+    }
+    PASS
+}
+
+/// [`egress`] for kernels that let a program look at the packet's socket (Linux 5.1).
+#[cgroup_skb]
+fn egress_retransmits(context: SkBuffContext) -> i32 {
+    let skb = context.skb.skb;
+    if let Some(traffic) = traffic(skb) {
+        let (bytes, packets) = on_the_link(skb);
+        add(&traffic.tx_bytes, bytes);
+        add(&traffic.tx_packets, packets);
+        if is_sent_again(skb) {
+            add(&traffic.tcp_retransmits, packets);
+        }
+    }
+    PASS
+}
+
+#[inline(always)]
+fn add(counter: &AtomicU64, more: u64) {
+    // SAFETY: the one instruction adds to the counter, which is valid and aligned. `fetch_add` does not exist for this
+    // target, since the oldest version of its instructions cannot give back what was there before.
+    unsafe {
+        asm!("lock *(u64 *)({counter} + 0) += {more}", counter = in(reg) counter.as_ptr(), more = in(reg) more);
+    }
+}
+
+/// The counters for this packet on this processor; nothing for packets of no container.
+#[inline(always)]
+fn traffic(skb: *mut __sk_buff) -> Option<&'static Traffic> {
+    // SAFETY: the kernel gives a valid context; the verifier has checked the access.
+    if unsafe { (*skb).ifindex } == LOOPBACK_IFINDEX {
+        return None;
+    }
+    // SAFETY: the helper is given the context that the program was given.
+    let own = unsafe { bpf_skb_cgroup_id(skb) };
+    let first = first_place(own).or_else(|| first_place_above(skb))?;
+    // SAFETY: the helper takes nothing and always succeeds.
+    let processor = unsafe { bpf_get_smp_processor_id() };
+    TRAFFIC.get(first + processor)
+}
+
+#[inline(always)]
+fn first_place(cgroup: u64) -> Option<u32> {
+    // SAFETY: an entry that is being replaced can at worst name a place of a container that has just ended, which is
+    // not given to another one at once.
+    unsafe { CONTAINERS.get(&cgroup) }.copied()
+}
+
+/// A container can have cgroups of its own below its own: a systemd or a Docker in it makes them.
+#[inline(always)]
+fn first_place_above(skb: *mut __sk_buff) -> Option<u32> {
+    let levels = *LEVELS.get(0)?;
+    let mut level = 1;
+    while level < LEVELS_MAX {
+        if levels & (1 << level) != 0 {
+            // SAFETY: as for `bpf_skb_cgroup_id`; it gives 0, which no cgroup has, where there is no such level.
+            let ancestor = unsafe { bpf_skb_ancestor_cgroup_id(skb, level as i32) };
+            if let Some(first) = first_place(ancestor) {
+                return Some(first);
+            }
+        }
+        level += 1;
+    }
+    None
+}
+
+/// Bytes and packets as they are on the link, where what the kernel handles as one packet of up to 64 KiB is many, each
+/// with headers of its own.
+#[inline(always)]
+fn on_the_link(skb: *mut __sk_buff) -> (u64, u64) {
+    // SAFETY: as above.
+    let (len, segments) = unsafe { (u64::from((*skb).len), u64::from((*skb).gso_segs)) };
+    if segments <= 1 {
+        return (len, 1);
+    }
+    (len + (segments - 1) * headers(skb), segments)
+}
+
+const IPV4_PROTOCOL_OFFSET: usize = 9;
+const IPV6_PROTOCOL_OFFSET: usize = 6;
+const IPV6_HEADER_BYTES: usize = 40;
+const UDP_HEADER_BYTES: u64 = 8;
+/// Upper four bits: the length of the TCP header in words.
+const TCP_LENGTH_OFFSET: usize = 12;
+const TCP_FLAGS_OFFSET: usize = 13;
+const TCP_FIN: u8 = 1;
+const TCP_SYN: u8 = 2;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// No more of a packet's beginning is looked at: the longest IPv4 header and the shortest TCP header.
+const HEADERS_BYTES_MAX: usize = 60 + 20;
+
+/// IP and transport header together; 0 where they cannot be read.
+#[inline(always)]
+fn headers(skb: *mut __sk_buff) -> u64 {
+    let Some((protocol, transport)) = transport(skb) else { return 0 };
+    match protocol {
+        TCP => match byte(skb, transport + TCP_LENGTH_OFFSET) {
+            Some(length) => transport as u64 + u64::from(length >> 4) * 4,
+            None => 0,
+        },
+        UDP => transport as u64 + UDP_HEADER_BYTES,
+        _ => 0,
+    }
+}
+
+/// The transport protocol, and where its header begins.
+#[inline(always)]
+fn transport(skb: *mut __sk_buff) -> Option<(u8, usize)> {
+    let first = byte(skb, 0)?;
+    match first >> 4 {
+        4 => Some((byte(skb, IPV4_PROTOCOL_OFFSET)?, usize::from(first & 0xf) * 4)),
+        6 => Some((byte(skb, IPV6_PROTOCOL_OFFSET)?, IPV6_HEADER_BYTES)),
+        _ => None,
+    }
+}
+
+/// A byte of the packet's beginning, counted from the IP header.
+#[inline(always)]
+fn byte(skb: *mut __sk_buff, offset: usize) -> Option<u8> {
+    read(skb, offset)
+}
+
+#[inline(always)]
+fn read<T: Copy>(skb: *mut __sk_buff, offset: usize) -> Option<T> {
+    // SAFETY: as above.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if offset > HEADERS_BYTES_MAX || start + offset + size_of::<T>() > end {
+        return None;
+    }
+    // SAFETY: within the packet, as has just been checked, which the verifier insists on. Any bytes are a `T`.
+    Some(unsafe { ((start + offset) as *const T).read_unaligned() })
+}
+
+/// Whether this is a TCP segment whose first byte has been sent before: the socket's next number is beyond it. When a
+/// segment is sent for the first time it is that number itself, since the kernel only moves on afterwards. Keep-alives
+/// and window probes, which are old numbers without data, do not count; the kernel's own `RetransSegs` does the same.
+#[inline(always)]
+fn is_sent_again(skb: *mut __sk_buff) -> bool {
+    let Some((TCP, at)) = transport(skb) else { return false };
+    // SAFETY: the context's socket is null or valid, and the helpers check which kind it is.
+    let next = unsafe {
+        let common = (*skb).__bindgen_anon_2.sk;
+        if common.is_null() {
+            return false;
+        }
+        let socket = bpf_sk_fullsock(common);
+        if socket.is_null() || (*socket).state == STATE_LISTEN {
+            return false;
+        }
+        let tcp = bpf_tcp_sock(socket);
+        if tcp.is_null() {
+            return false;
+        }
+        (*tcp).snd_nxt
+    };
+    let (Some(sequence), Some(length), Some(flags)) = (
+        read::<u32>(skb, at + TCP_SEQUENCE_OFFSET),
+        byte(skb, at + TCP_LENGTH_OFFSET),
+        byte(skb, at + TCP_FLAGS_OFFSET),
+    ) else {
+        return false;
+    };
+    // SAFETY: as above.
+    let len = unsafe { (*skb).len } as usize;
+    let has_data = len > at + usize::from(length >> 4) * 4 || flags & (TCP_SYN | TCP_FIN) != 0;
+    // Numbers wrap: "before" is a negative distance.
+    has_data && (u32::from_be(sequence).wrapping_sub(next) as i32) < 0
+}
+
+const TCP_SEQUENCE_OFFSET: usize = 4;
+/// `BPF_TCP_LISTEN`: its answers to new connections are sent by the listening socket, which has no numbers.
+const STATE_LISTEN: u32 = 10;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

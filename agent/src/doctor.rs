@@ -1,0 +1,153 @@
+//! `swarmguard-agent doctor`: what this kernel and this process's rights offer, and what is missing for more.
+//!
+//! The same facts and the same decision as at the agent's start, in words. It attaches nothing.
+
+use std::fmt::Write;
+
+use serde_json::json;
+use swarmguard_daemon::presence;
+
+use crate::config::Config;
+use crate::discovery;
+use crate::kernel::support::{self, BpfCall, Capability, Facts, Plan};
+
+const CAPABILITIES: [Capability; 4] =
+    [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon, Capability::SysAdmin];
+
+/// What turns on the memory controller, which Raspberry Pis have off by default.
+const MEMORY_HELP: &str = "add cgroup_enable=memory cgroup_memory=1 to the kernel's command line (on a Raspberry Pi in \
+                           /boot/firmware/cmdline.txt), and take out cgroup_disable=memory, then restart";
+
+/// Looks, and says what it has found.
+pub async fn examine(config: &Config, json: bool) -> String {
+    let (host, _) = crate::host(config);
+    let facts = Facts::gather(&host, &crate::hierarchies(&host));
+    let docker = discovery::once(&config.docker_host, config.node.as_ref()).await;
+    let docker = docker.map(|(_, containers)| containers.len()).map_err(|error| presence::chain(&error));
+    let plan = support::decide(&facts);
+    if json { machines(&facts, &docker, &plan) } else { people(&facts, &docker, &plan, &config.docker_host) }
+}
+
+fn machines(facts: &Facts, docker: &Result<usize, String>, plan: &Plan) -> String {
+    let capabilities = CAPABILITIES.map(|capability| (capability.name(), facts.capabilities.has(capability)));
+    let reason = |error: Option<&support::Reason>| error.map(ToString::to_string);
+    let whole = json!({
+        "facts": {
+            "kernel": facts.version.map(|version| version.to_string()),
+            "cgroup": cgroup(facts),
+            "cgroup_v2": facts.cgroup_v2,
+            "memory_controller": facts.memory_controller,
+            "pressure": facts.pressure,
+            "programs_built": facts.programs_built,
+            "capabilities": capabilities.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            "bpf": match &facts.bpf { BpfCall::Allowed => None, BpfCall::Refused(reason) => Some(reason) },
+            "oom_tracepoint": facts.oom_tracepoint,
+            "docker": docker.as_ref().err(),
+        },
+        "decisions": {
+            "network_source": if plan.network.is_ok() { "ebpf" } else { "proc_net_dev" },
+            "network_reason": reason(plan.network.as_ref().err()),
+            "oom_events": plan.oom.is_ok(),
+            "oom_reason": reason(plan.oom.as_ref().err()),
+            "memory_help": (!facts.memory_controller).then_some(MEMORY_HELP),
+        },
+    });
+    format!("{whole:#}\n")
+}
+
+/// One line for people: what was looked at, whether it is as wanted, what was found, and what helps.
+struct Row {
+    is_good: bool,
+    what: &'static str,
+    found: String,
+    help: Option<String>,
+}
+
+impl Row {
+    fn new(what: &'static str, found: impl Into<String>, help: Option<String>) -> Self {
+        Self { is_good: help.is_none(), what, found: found.into(), help }
+    }
+}
+
+fn people(facts: &Facts, docker: &Result<usize, String>, plan: &Plan, docker_host: &str) -> String {
+    let rows = [kernel(facts), memory(facts), pressure(facts), docker_row(docker, docker_host), capabilities(facts)];
+    let rows = rows.into_iter().chain([network(plan), kills(plan)]);
+    let mut text = String::new();
+    for Row { is_good, what, found, help } in rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}  {what:<20} {found}", if is_good { "ok  " } else { "MISS" });
+        if let Some(help) = help {
+            let _ = writeln!(text, "      {:<20} -> {help}", "");
+        }
+    }
+    text
+}
+
+fn kernel(facts: &Facts) -> Row {
+    let version = facts.version.map_or_else(|| "of unknown version".to_owned(), |version| version.to_string());
+    let help = facts.cgroup_v2.is_none() && !facts.cgroup_v1;
+    let help = help.then(|| "mount -t cgroup2 cgroup2 /sys/fs/cgroup".to_owned());
+    Row::new("kernel", format!("Linux {version}, cgroups: {}", cgroup(facts)), help)
+}
+
+fn memory(facts: &Facts) -> Row {
+    match facts.memory_controller {
+        true => Row::new("memory", "counted by container", None),
+        false => Row::new("memory", "not counted: it is absent, and no rule uses it", Some(MEMORY_HELP.to_owned())),
+    }
+}
+
+fn pressure(facts: &Facts) -> Row {
+    match facts.pressure && facts.cgroup_v2.is_some() {
+        true => Row::new("pressure (PSI)", "counted by container", None),
+        false => {
+            Row::new("pressure (PSI)", "not counted: it is absent", Some("boot with psi=1, and cgroup v2".to_owned()))
+        }
+    }
+}
+
+fn docker_row(docker: &Result<usize, String>, host: &str) -> Row {
+    match docker {
+        Ok(1) => Row::new("docker", "1 container runs", None),
+        Ok(count) => Row::new("docker", format!("{count} containers run"), None),
+        Err(error) => {
+            let help = format!("is Docker running, and may this user read {host}? (usermod -aG docker USER)");
+            Row::new("docker", error.as_str(), Some(help))
+        }
+    }
+}
+
+fn capabilities(facts: &Facts) -> Row {
+    let held = CAPABILITIES.into_iter().filter(|capability| facts.capabilities.has(*capability));
+    let held: Vec<&str> = held.map(Capability::name).collect();
+    match held.as_slice() {
+        [] => Row::new("capabilities", "none of those that kernel programs need", None),
+        held => Row::new("capabilities", held.join(", "), None),
+    }
+}
+
+fn network(plan: &Plan) -> Row {
+    match &plan.network {
+        Ok(root) => Row::new("network", format!("counted in the kernel, at {}", root.display()), None),
+        Err(reason) => {
+            let found = "read from /proc/PID/net/dev; absent for host-network containers";
+            Row::new("network", found, Some(reason.to_string()))
+        }
+    }
+}
+
+fn kills(plan: &Plan) -> Row {
+    match &plan.oom {
+        Ok(()) => Row::new("out-of-memory kills", "told by the kernel as they happen", None),
+        Err(reason) => Row::new("out-of-memory kills", "seen within ten ticks", Some(reason.to_string())),
+    }
+}
+
+fn cgroup(facts: &Facts) -> &'static str {
+    match (facts.cgroup_v1, facts.cgroup_v2.is_some()) {
+        (true, true) => "hybrid: controllers v1, and v2 beside",
+        (true, false) => "v1",
+        (false, true) => "v2",
+        (false, false) => "none mounted",
+    }
+}

@@ -1,0 +1,209 @@
+//! One container: what is read of it at which tick, and what becomes of it.
+
+use std::time::{Duration, Instant};
+
+use swarmguard_wire::ContainerSample;
+
+use super::{Extra, Wanted};
+use crate::cgroup::{Cgroup, Limit, Limits, Reader, Throttling, Usage};
+use crate::discovery::Container;
+use crate::kernel::programs::NetworkPrograms;
+use crate::network::{Counters, Interfaces, Source};
+use crate::node::{Facts, Gained};
+use crate::rates;
+
+/// Pressure is an average over ten seconds, so no more often; the others are bounded in between.
+const SLOW_TICKS: u64 = 10;
+
+/// Memory in use may differ by this part of itself from when the page cache was last looked at.
+const MEMORY_DRIFT_DIVISOR: u64 = 50;
+
+/// From this share of its quota on, a container may be throttled, and is looked at at each tick.
+const THROTTLING_FROM_PERCENT: f32 = 50.0;
+
+const BYTES_PER_MIB: f64 = 1_048_576.0;
+
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) container: Container,
+    pub(super) cgroup: Cgroup,
+    pub(super) limits: Limits,
+    pub(super) network: Source,
+    pub(super) before: Option<Before>,
+    pub(super) slow: Slow,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    at: Instant,
+    cpu_ns: Option<u64>,
+    network: Option<Counters>,
+}
+
+/// What was read some ticks ago.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slow {
+    /// Memory in use, and the page cache that could be dropped of it.
+    memory: Option<(u64, u64)>,
+    throttling: Option<Throttling>,
+}
+
+/// What a tick gives to each container.
+pub(super) struct Turn<'a> {
+    pub(super) now: Instant,
+    pub(super) wanted: Wanted,
+    pub(super) number: u64,
+    pub(super) facts: &'a Facts,
+    pub(super) programs: Option<&'a NetworkPrograms>,
+}
+
+pub(super) enum Told {
+    Something,
+    Gone,
+}
+
+impl Tracked {
+    /// Reads what is due:
+    ///
+    /// - CPU time, memory in use and traffic: always
+    /// - the page cache, which does not count as used: in turn, when memory in use has moved since, and while it is
+    ///   above what is alerted on, where the exact figure decides
+    /// - throttling: in turn, and while the container needs half its quota
+    /// - kills for lack of memory and pressure: in turn
+    pub(super) fn sample(
+        &mut self,
+        turn: &Turn<'_>,
+        sample: &mut ContainerSample,
+        extra: &mut Extra,
+        reader: &mut Reader,
+    ) -> Told {
+        let usage = self.cgroup.usage(reader);
+        if usage == Usage::default() && self.before.is_some_and(|before| before.cpu_ns.is_some()) {
+            return Told::Gone;
+        }
+        let network = self.network.read(turn.programs, Interfaces::NotLoopback, reader.buffer());
+        let counters = network.map(|(counters, _)| counters);
+        let before = self.before.replace(Before { at: turn.now, cpu_ns: usage.cpu_ns, network: counters });
+        let elapsed = before.map_or(Duration::ZERO, |before| turn.now.saturating_duration_since(before.at));
+        let is_turn = before.is_none() || (turn.number + u64::from(self.container.id.first_byte())) % SLOW_TICKS == 0;
+
+        sample.cpu_percent = rates::gained(before.and_then(|before| before.cpu_ns), usage.cpu_ns)
+            .and_then(|gained| rates::cpu_percent(gained, elapsed, turn.facts.cores));
+        sample.cpu_limit_percent =
+            sample.cpu_percent.and_then(|percent| cpu_limit_percent(percent, self.limits, turn.facts));
+
+        let used = usage.memory_bytes.and_then(|all| self.used_bytes(all, is_turn, turn, reader));
+        sample.memory_mb = used.map(|bytes| rates::round(bytes as f64 / BYTES_PER_MIB));
+        sample.memory_percent = used.and_then(|bytes| memory_percent(bytes, self.limits, turn.facts));
+
+        let gained = before.and_then(|before| before.network).zip(network);
+        let gained = gained.and_then(|(before, (now, source))| Gained::between(before, now, source));
+        sample.network = gained.as_ref().and_then(|gained| turn.facts.network(gained, elapsed));
+        sample.tcp_retransmit_percent = gained.and_then(|gained| gained.tcp_retransmit_percent());
+
+        extra.throttling_is_fresh = self.look_at_throttling(usage, is_turn, sample, reader);
+        if is_turn {
+            sample.oom_kills = self.cgroup.oom_kills(reader);
+            let pressure = self.cgroup.pressure(reader);
+            sample.cpu_pressure_percent = pressure.cpu_percent;
+            sample.memory_pressure_percent = pressure.memory_percent;
+            sample.io_pressure_percent = pressure.io_percent;
+        }
+        extra.slow_is_fresh = is_turn;
+        extra.network = counters;
+        Told::Something
+    }
+
+    /// Memory in use without the page cache that can be dropped.
+    fn used_bytes(&mut self, all: u64, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
+        let has_moved = |then: u64| all.abs_diff(then) > then / MEMORY_DRIFT_DIVISOR;
+        let decides =
+            || memory_percent(all, self.limits, turn.facts).is_some_and(|percent| percent > turn.wanted.memory_percent);
+        let is_due = is_turn || self.slow.memory.is_none_or(|(then, _)| has_moved(then)) || decides();
+        if is_due {
+            self.slow.memory = self.cgroup.droppable_bytes(reader).map(|droppable| (all, droppable));
+        }
+        self.slow.memory.map(|(_, droppable)| all.saturating_sub(droppable))
+    }
+
+    /// Whether it was read.
+    fn look_at_throttling(
+        &mut self,
+        usage: Usage,
+        is_turn: bool,
+        sample: &mut ContainerSample,
+        reader: &mut Reader,
+    ) -> bool {
+        if !matches!(self.limits.cpu_cores, Some(Limit::At(_))) {
+            sample.throttled_percent = None;
+            return false;
+        }
+        let may_be = sample.cpu_limit_percent.is_some_and(|percent| percent >= THROTTLING_FROM_PERCENT);
+        let now = match usage.throttling {
+            Some(told) => Some(told),
+            None if is_turn || may_be => self.cgroup.throttling(reader),
+            None => return false,
+        };
+        let before = std::mem::replace(&mut self.slow.throttling, now);
+        sample.throttled_percent = before.zip(now).and_then(|(before, now)| throttled_percent(before, now));
+        sample.throttled_percent.is_some()
+    }
+}
+
+/// CPU in percent of the quota, else of the node. A limit that is not known is not "no limit".
+fn cpu_limit_percent(cpu_percent: f32, limits: Limits, facts: &Facts) -> Option<f32> {
+    let cores = match limits.cpu_cores? {
+        Limit::At(cores) => cores,
+        Limit::Unlimited => f64::from(facts.cores),
+    };
+    rates::ratio_percent(f64::from(cpu_percent) / 100.0, cores)
+}
+
+/// Memory in percent of the limit, else of the node. A limit above the node's memory is none.
+fn memory_percent(bytes: u64, limits: Limits, facts: &Facts) -> Option<f32> {
+    let whole = match (limits.memory_bytes?, facts.memory_bytes) {
+        (Limit::At(limit), Some(node)) => limit.min(node),
+        (Limit::At(limit), None) => limit,
+        (Limit::Unlimited, node) => node?,
+    };
+    rates::ratio_percent(bytes as f64, whole as f64)
+}
+
+fn throttled_percent(before: Throttling, now: Throttling) -> Option<f32> {
+    let periods = rates::gained(Some(before.periods), Some(now.periods))?;
+    let throttled = rates::gained(Some(before.throttled), Some(now.throttled))?;
+    rates::ratio_percent(throttled as f64, periods as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(memory_bytes: Option<u64>) -> Facts {
+        Facts { cores: 4, memory_bytes, interface: None, link_mbps: None }
+    }
+
+    #[test]
+    fn cpu_is_in_percent_of_the_quota_else_of_the_node() {
+        let check = |cpu_cores, expected| {
+            let limits = Limits { cpu_cores, memory_bytes: None };
+            assert_eq!(cpu_limit_percent(40.0, limits, &facts(None)), expected, "{cpu_cores:?}");
+        };
+        check(Some(Limit::At(0.5)), Some(80.0));
+        check(Some(Limit::Unlimited), Some(10.0));
+        check(None, None);
+    }
+
+    #[test]
+    fn memory_is_in_percent_of_the_limit_else_of_the_node() {
+        let check = |memory_bytes, node, expected| {
+            let limits = Limits { cpu_cores: None, memory_bytes };
+            assert_eq!(memory_percent(50, limits, &facts(node)), expected, "{memory_bytes:?} of {node:?}");
+        };
+        check(Some(Limit::At(100)), Some(1000), Some(50.0));
+        check(Some(Limit::Unlimited), Some(1000), Some(5.0));
+        check(Some(Limit::At(5000)), Some(1000), Some(5.0));
+        check(Some(Limit::Unlimited), None, None);
+        check(None, Some(1000), None);
+    }
+}
