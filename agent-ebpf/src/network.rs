@@ -16,7 +16,8 @@ use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MMAPABLE};
 use aya_ebpf::helpers::{
-    bpf_get_smp_processor_id, bpf_sk_fullsock, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_tcp_sock,
+    bpf_get_smp_processor_id, bpf_sk_fullsock, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes,
+    bpf_tcp_sock,
 };
 use aya_ebpf::macros::{cgroup_skb, map};
 use aya_ebpf::maps::{Array, HashMap};
@@ -139,10 +140,15 @@ fn on_the_link(skb: *mut __sk_buff) -> (u64, u64) {
     (len + (segments - 1) * headers(skb), segments)
 }
 
+/// The shortest IP header: enough to know what follows where.
+const IP_BYTES: usize = 20;
 const IPV4_PROTOCOL_OFFSET: usize = 9;
 const IPV6_PROTOCOL_OFFSET: usize = 6;
 const IPV6_HEADER_BYTES: usize = 40;
 const UDP_HEADER_BYTES: u64 = 8;
+/// The part of a TCP header that is looked at.
+const TCP_BYTES: usize = 14;
+const TCP_SEQUENCE_OFFSET: usize = 4;
 /// Upper four bits: the length of the TCP header in words.
 const TCP_LENGTH_OFFSET: usize = 12;
 const TCP_FLAGS_OFFSET: usize = 13;
@@ -150,49 +156,43 @@ const TCP_FIN: u8 = 1;
 const TCP_SYN: u8 = 2;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// No more of a packet's beginning is looked at: the longest IPv4 header and the shortest TCP header.
-const HEADERS_BYTES_MAX: usize = 60 + 20;
 
 /// IP and transport header together; 0 where they cannot be read.
 #[inline(always)]
 fn headers(skb: *mut __sk_buff) -> u64 {
-    let Some((protocol, transport)) = transport(skb) else { return 0 };
-    match protocol {
-        TCP => match byte(skb, transport + TCP_LENGTH_OFFSET) {
-            Some(length) => transport as u64 + u64::from(length >> 4) * 4,
+    match transport(skb) {
+        Some((TCP, at)) => match read::<TCP_BYTES>(skb, at) {
+            Some(tcp) => u64::from(at) + tcp_header_bytes(&tcp),
             None => 0,
         },
-        UDP => transport as u64 + UDP_HEADER_BYTES,
+        Some((UDP, at)) => u64::from(at) + UDP_HEADER_BYTES,
         _ => 0,
     }
 }
 
+#[inline(always)]
+fn tcp_header_bytes(tcp: &[u8; TCP_BYTES]) -> u64 {
+    u64::from(tcp[TCP_LENGTH_OFFSET] >> 4) * 4
+}
+
 /// The transport protocol, and where its header begins.
 #[inline(always)]
-fn transport(skb: *mut __sk_buff) -> Option<(u8, usize)> {
-    let first = byte(skb, 0)?;
-    match first >> 4 {
-        4 => Some((byte(skb, IPV4_PROTOCOL_OFFSET)?, usize::from(first & 0xf) * 4)),
-        6 => Some((byte(skb, IPV6_PROTOCOL_OFFSET)?, IPV6_HEADER_BYTES)),
+fn transport(skb: *mut __sk_buff) -> Option<(u8, u32)> {
+    let ip = read::<IP_BYTES>(skb, 0)?;
+    match ip[0] >> 4 {
+        4 => Some((ip[IPV4_PROTOCOL_OFFSET], u32::from(ip[0] & 0xf) * 4)),
+        6 => Some((ip[IPV6_PROTOCOL_OFFSET], IPV6_HEADER_BYTES as u32)),
         _ => None,
     }
 }
 
-/// A byte of the packet's beginning, counted from the IP header.
+/// Bytes of the packet, counted from the IP header.
 #[inline(always)]
-fn byte(skb: *mut __sk_buff, offset: usize) -> Option<u8> {
-    read(skb, offset)
-}
-
-#[inline(always)]
-fn read<T: Copy>(skb: *mut __sk_buff, offset: usize) -> Option<T> {
-    // SAFETY: as above.
-    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
-    if offset > HEADERS_BYTES_MAX || start + offset + size_of::<T>() > end {
-        return None;
-    }
-    // SAFETY: within the packet, as has just been checked, which the verifier insists on. Any bytes are a `T`.
-    Some(unsafe { ((start + offset) as *const T).read_unaligned() })
+fn read<const BYTES: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; BYTES]> {
+    let mut bytes = [0_u8; BYTES];
+    // SAFETY: the helper writes at most `BYTES` bytes, and all of them if it gives 0.
+    let done = unsafe { bpf_skb_load_bytes(skb.cast(), offset, bytes.as_mut_ptr().cast(), BYTES as u32) };
+    if done == 0 { Some(bytes) } else { None }
 }
 
 /// Whether this is a TCP segment whose first byte has been sent before: the socket's next number is beyond it. When a
@@ -200,7 +200,6 @@ fn read<T: Copy>(skb: *mut __sk_buff, offset: usize) -> Option<T> {
 /// and window probes, which are old numbers without data, do not count; the kernel's own `RetransSegs` does the same.
 #[inline(always)]
 fn is_sent_again(skb: *mut __sk_buff) -> bool {
-    let Some((TCP, at)) = transport(skb) else { return false };
     // SAFETY: the context's socket is null or valid, and the helpers check which kind it is.
     let next = unsafe {
         let common = (*skb).__bindgen_anon_2.sk;
@@ -208,7 +207,7 @@ fn is_sent_again(skb: *mut __sk_buff) -> bool {
             return false;
         }
         let socket = bpf_sk_fullsock(common);
-        if socket.is_null() || (*socket).state == STATE_LISTEN {
+        if socket.is_null() || (*socket).protocol != TCP as u32 || (*socket).state == STATE_LISTEN {
             return false;
         }
         let tcp = bpf_tcp_sock(socket);
@@ -217,21 +216,21 @@ fn is_sent_again(skb: *mut __sk_buff) -> bool {
         }
         (*tcp).snd_nxt
     };
-    let (Some(sequence), Some(length), Some(flags)) = (
-        read::<u32>(skb, at + TCP_SEQUENCE_OFFSET),
-        byte(skb, at + TCP_LENGTH_OFFSET),
-        byte(skb, at + TCP_FLAGS_OFFSET),
-    ) else {
-        return false;
-    };
+    let Some((TCP, at)) = transport(skb) else { return false };
+    let Some(tcp) = read::<TCP_BYTES>(skb, at) else { return false };
+    let sequence = u32::from_be_bytes([
+        tcp[TCP_SEQUENCE_OFFSET],
+        tcp[TCP_SEQUENCE_OFFSET + 1],
+        tcp[TCP_SEQUENCE_OFFSET + 2],
+        tcp[TCP_SEQUENCE_OFFSET + 3],
+    ]);
     // SAFETY: as above.
-    let len = unsafe { (*skb).len } as usize;
-    let has_data = len > at + usize::from(length >> 4) * 4 || flags & (TCP_SYN | TCP_FIN) != 0;
+    let len = u64::from(unsafe { (*skb).len });
+    let has_data = len > u64::from(at) + tcp_header_bytes(&tcp) || tcp[TCP_FLAGS_OFFSET] & (TCP_SYN | TCP_FIN) != 0;
     // Numbers wrap: "before" is a negative distance.
-    has_data && (u32::from_be(sequence).wrapping_sub(next) as i32) < 0
+    has_data && (sequence.wrapping_sub(next) as i32) < 0
 }
 
-const TCP_SEQUENCE_OFFSET: usize = 4;
 /// `BPF_TCP_LISTEN`: its answers to new connections are sent by the listening socket, which has no numbers.
 const STATE_LISTEN: u32 = 10;
 

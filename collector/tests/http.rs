@@ -145,7 +145,7 @@ fn report() -> Vec<u8> {
         tick: 9,
         interval_ms: 1000,
         // Without an identifier: known by its name.
-        node: NodeRef { id: None, name: Name::new("worker-1") },
+        node: std::borrow::Cow::Owned(NodeRef { id: None, name: Name::new("worker-1") }),
         sample: NodeSample {
             cores: 4,
             cpu_percent: Some(25.0),
@@ -153,8 +153,10 @@ fn report() -> Vec<u8> {
             memory_percent: Some(50.0),
             network: None,
             link_mbps: Some(20.0),
+            readings_failed: 0,
+            network_uncounted: 0,
         },
-        containers: vec![sample()],
+        containers: vec![sample()].into(),
         containers_omitted: 0,
         alerts_dropped: 0,
     };

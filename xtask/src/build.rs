@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use swarmguard_end_to_end::binaries::Binaries;
 
+use crate::ebpf;
 use crate::run::{cargo, output, run as run_command, say, target_folder};
+
+/// One static file at a fixed address: a position-independent one is 150 KB larger for its relocations. Nothing unwinds,
+/// since a panic aborts.
+const RUSTFLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no";
 
 /// Builds and says where the binaries are.
 pub(crate) fn run() -> Result<()> {
@@ -19,11 +24,12 @@ pub(crate) fn run() -> Result<()> {
 
 /// Builds the binaries for this machine.
 pub(crate) fn binaries() -> Result<Binaries> {
+    ebpf::build()?;
     let target = host_target()?;
     let mut build = cargo(&["build", "--release", "--target", &target]);
     build.args(["--package", "swarmguard-agent", "--package", "swarmguard-collector", "--package", "web-stress"]);
     // Only with --target named: else build scripts and macros would be linked statically too, and break.
-    build.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    build.env("RUSTFLAGS", RUSTFLAGS);
     run_command(build)?;
     Ok(Binaries::in_folder(&folder(&target)))
 }

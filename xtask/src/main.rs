@@ -2,6 +2,7 @@
 
 mod build;
 mod demo;
+mod ebpf;
 mod lab;
 mod run;
 mod setup;

@@ -22,6 +22,10 @@ pub(crate) fn target_folder() -> PathBuf {
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
+    // The same for every command, so that none builds the agent anew that another has built.
+    if crate::ebpf::folder().is_dir() {
+        command.env(crate::ebpf::FOLDER_VARIABLE, crate::ebpf::folder());
+    }
     command
 }
 

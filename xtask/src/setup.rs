@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::ebpf;
 use crate::run::{become_root, cargo, is_root, output, say};
 
 /// Programs, and Debian's packages that have them.
@@ -33,15 +34,31 @@ pub(crate) fn run(check: bool) -> Result<()> {
         // An interrupted run left it behind.
         std::fs::remove_file(POLICY).with_context(|| format!("removing {POLICY}"))?;
     }
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         NEEDED.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
-    if missing.is_empty() {
+    if ebpf::compiler().is_err() {
+        missing.extend(ebpf::DEBIANS_PACKAGES);
+    }
+    if missing.is_empty() && ebpf::linker().is_ok() {
         say("setup: all that is needed is installed");
         return Ok(());
     }
-    if check {
+    if check && !missing.is_empty() {
         bail!("missing packages: {}; run: cargo xtask setup", missing.join(" "));
     }
+    if check {
+        ebpf::linker()?;
+    }
+    if !missing.is_empty() {
+        packages(&missing)?;
+    }
+    if ebpf::linker().is_err() {
+        ebpf::install_linker()?;
+    }
+    Ok(())
+}
+
+fn packages(missing: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").is_file() {
         bail!("this system has no apt-get: install what Debian calls {} by hand", missing.join(" "));
     }
@@ -50,7 +67,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     apt(&["update", "--quiet"])?;
     let _policy = NoServices::declare()?;
     let mut install = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
-    install.extend(&missing);
+    install.extend(missing);
     apt(&install)?;
     say("setup: Debian starts these packages' services at the next boot; to prevent that: systemctl disable SERVICE");
     match NEEDED.iter().find(|(program, _)| !installed(program)) {

@@ -10,13 +10,15 @@ use swarmguard_end_to_end::binaries::FOLDER_VARIABLE;
 use swarmguard_lab::{Lab, Name};
 
 use crate::run::{become_root, cargo, interrupted, run as run_command, runtime, step};
-use crate::{build, setup, tidy};
+use crate::{build, ebpf, setup, tidy};
 
 pub(crate) fn run() -> Result<()> {
     become_root()?;
     let begun = Instant::now();
     step(begun, "checking what is needed");
     setup::run(false)?;
+    step(begun, "building the kernel programs");
+    ebpf::build()?;
     step(begun, "format and lints");
     tidy::run()?;
     step(begun, "unit and integration tests");

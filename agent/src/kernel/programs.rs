@@ -173,6 +173,6 @@ fn loader() -> EbpfLoader<'static> {
     if limited && setrlimit(Resource::Nofile, kept).is_err() {
         tracing::warn!("the limit of open files cannot be put back: no further container can be sampled");
     }
-    loader.btf(None).verifier_log_level(VerifierLogLevel::DISABLE);
+    loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
     loader
 }

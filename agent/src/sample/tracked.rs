@@ -85,7 +85,8 @@ impl Tracked {
         let counters = network.map(|(counters, _)| counters);
         let before = self.before.replace(Before { at: turn.now, cpu_ns: usage.cpu_ns, network: counters });
         let elapsed = before.map_or(Duration::ZERO, |before| turn.now.saturating_duration_since(before.at));
-        let is_turn = before.is_none() || (turn.number + u64::from(self.container.id.first_byte())) % SLOW_TICKS == 0;
+        let is_turn =
+            before.is_none() || (turn.number + u64::from(self.container.id.first_byte())).is_multiple_of(SLOW_TICKS);
 
         sample.cpu_percent = rates::gained(before.and_then(|before| before.cpu_ns), usage.cpu_ns)
             .and_then(|gained| rates::cpu_percent(gained, elapsed, turn.facts.cores));
