@@ -89,7 +89,7 @@ mod tests {
         make("database");
         std::fs::write(mount.join("shop.slice/cgroup.procs"), "").unwrap();
         let mut known = BTreeMap::new();
-        let look = |known: &mut _| update(known, scan(&[mount.clone()], Path::new("shop.slice")));
+        let look = |known: &mut _| update(known, scan(std::slice::from_ref(&mount), Path::new("shop.slice")));
         assert_eq!(look(&mut known).len(), 2);
         assert_eq!(look(&mut known), []);
         std::fs::remove_dir(mount.join("shop.slice/web")).unwrap();
