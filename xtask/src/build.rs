@@ -1,49 +1,59 @@
 //! `cargo xtask build`: the programs as they are released, static, so that they run on any Linux of the architecture.
 
+mod target;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use swarmguard_end_to_end::binaries::Binaries;
+use swarmguard_lab::machine::Arch;
 
 use crate::ebpf;
-use crate::run::{cargo, output, run as run_command, say, target_folder};
+use crate::run::{cargo, run as run_command, say, target_folder};
 
-/// One static file at a fixed address: a position-independent one is 150 KB larger for its relocations. Nothing unwinds,
-/// since a panic aborts.
-const RUSTFLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no";
+pub(crate) use target::{
+    Target, c_library_package, gcc_package, own_compiler_knows, rust_library_folder, rust_library_package,
+};
 
-/// Builds and says where the binaries are.
-pub(crate) fn run() -> Result<()> {
-    let Binaries { agent, collector, web_stress } = binaries()?;
-    for path in [agent, collector, web_stress] {
-        let bytes = std::fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?.len();
-        say(&format!("{:>9.2} MiB  {}", bytes as f64 / f64::from(1 << 20), path.display()));
+/// Builds for each architecture and says where the binaries are.
+pub(crate) fn run(archs: &[Arch]) -> Result<()> {
+    for arch in archs {
+        let Binaries { agent, collector, traffic, web_stress } = binaries(*arch, KernelPrograms::Needed)?;
+        for path in [agent, collector, traffic, web_stress] {
+            let bytes = std::fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?.len();
+            say(&format!("{:>9.2} MiB  {}", bytes as f64 / f64::from(1 << 20), path.display()));
+        }
     }
     Ok(())
 }
 
-/// Builds the binaries for this machine.
-pub(crate) fn binaries() -> Result<Binaries> {
-    ebpf::build()?;
-    let target = host_target()?;
-    let mut build = cargo(&["build", "--release", "--target", &target]);
-    build.args(["--package", "swarmguard-agent", "--package", "swarmguard-collector", "--package", "web-stress"]);
-    // Only with --target named: else build scripts and macros would be linked statically too, and break.
-    build.env("RUSTFLAGS", RUSTFLAGS);
+/// Whether the agent may be built without the programs that it loads into the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KernelPrograms {
+    /// No.
+    Needed,
+    /// Yes, where there is no compiler for them, and it is said.
+    IfPossible,
+}
+
+/// Builds the binaries for an architecture.
+pub(crate) fn binaries(arch: Arch, programs: KernelPrograms) -> Result<Binaries> {
+    match (ebpf::compiler().and(ebpf::linker()), programs) {
+        (Ok(_), _) | (Err(_), KernelPrograms::Needed) => ebpf::build()?,
+        (Err(error), KernelPrograms::IfPossible) => {
+            say(&format!("the agent is built without kernel programs: {error}"))
+        }
+    }
+    let target = Target::find(arch)?;
+    let mut build = cargo(&["build", "--release"]);
+    build.args(["--package", "swarmguard-agent", "--package", "swarmguard-collector"]);
+    build.args(["--package", "traffic", "--package", "web-stress"]);
+    target.prepare(&mut build);
     run_command(build)?;
-    Ok(Binaries::in_folder(&folder(&target)))
+    Ok(Binaries::in_folder(&folder(&target.triple)))
 }
 
 /// Where they are.
-pub(crate) fn folder(target: &str) -> PathBuf {
-    target_folder().join(target).join("release")
-}
-
-/// The machine's own target, as rustc names it.
-pub(crate) fn host_target() -> Result<String> {
-    let mut rustc = std::process::Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.arg("-vV");
-    let text = output(rustc)?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).context("rustc does not say its host")
+pub(crate) fn folder(triple: &str) -> PathBuf {
+    target_folder().join(triple).join("release")
 }

@@ -10,8 +10,10 @@ use swarmguard_end_to_end::app::{self, App, Deployed};
 use swarmguard_end_to_end::binaries::Binaries;
 use swarmguard_end_to_end::scenario::{self, Outcome, REQUESTS_PER_SECOND, Sickness};
 use swarmguard_end_to_end::stage::Stage;
+use swarmguard_lab::machine::Arch;
 use swarmguard_lab::{Lab, Name, Options};
 
+use crate::build::KernelPrograms;
 use crate::run::{become_root, interrupted, runtime, say, step, target_folder};
 use crate::{build, setup};
 
@@ -32,9 +34,9 @@ pub(crate) fn run(keep: bool) -> Result<()> {
     become_root()?;
     let begun = Instant::now();
     step(begun, "checking what is needed");
-    setup::run(false)?;
+    setup::for_lab()?;
     step(begun, "building the static release binaries");
-    let binaries = build::binaries()?;
+    let binaries = build::binaries(Arch::HOST, KernelPrograms::IfPossible)?;
     runtime()?.block_on(async {
         let shown = tokio::select! {
             shown = show(begun, binaries, keep) => shown,

@@ -18,9 +18,13 @@ pub(crate) const FOLDER_VARIABLE: &str = "SWARMGUARD_EBPF_FOLDER";
 const DEBIANS_RUSTC: &str = "/usr/bin/rustc";
 const LINKER: &str = "bpf-linker";
 
-/// What Debian's way needs.
-pub(crate) const DEBIANS_PACKAGES: [&str; 4] =
-    ["rustc-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "libpolly-22-dev"];
+/// What Debian's way needs, by a file of each.
+pub(crate) const DEBIANS_PACKAGES: [(&str, &str); 4] = [
+    ("/usr/share/doc/rustc-web", "rustc-web"),
+    ("/usr/share/doc/libstd-rust-web-dev-bpf", "libstd-rust-web-dev-bpf"),
+    ("/usr/lib/llvm-22/bin/llvm-config", "llvm-22-dev"),
+    ("/usr/share/doc/libpolly-22-dev", "libpolly-22-dev"),
+];
 /// The LLVM that Debian's rustc-web is built with, and where Debian has it.
 const DEBIANS_LLVM: (&str, &str) = ("llvm-22", "/usr/lib/llvm-22");
 const LINKER_VERSION: &str = "0.13.0";
@@ -45,7 +49,7 @@ pub(crate) fn compiler() -> Result<Compiler> {
         (false, false) => bail!(
             "no compiler for kernel programs: run cargo xtask setup (on Debian, installs {}), or \
              rustup toolchain install nightly --component rust-src && cargo install {LINKER}",
-            DEBIANS_PACKAGES.join(" ")
+            DEBIANS_PACKAGES.map(|(_, package)| package).join(" ")
         ),
     }
 }

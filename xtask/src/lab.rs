@@ -38,7 +38,7 @@ pub(crate) fn run(action: Action) -> Result<()> {
     become_root()?;
     match action {
         Action::Up { nodes, name } => {
-            setup::run(false)?;
+            setup::for_lab()?;
             up(name, nodes)
         }
         Action::Down { name } => {

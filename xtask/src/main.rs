@@ -13,6 +13,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use swarmguard_lab::machine::Arch;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -30,7 +31,11 @@ enum Command {
         check: bool,
     },
     /// Build the static release binaries
-    Build,
+    Build {
+        /// For which architectures: x86_64, aarch64 or both, separated by a comma
+        #[arg(long, value_delimiter = ',', default_values_t = [Arch::HOST])]
+        arch: Vec<Arch>,
+    },
     /// Show both scenarios on a three-node Swarm of its own, and clean up
     Demo {
         /// Leave everything running, and say where the pages are
@@ -51,7 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup { check } => setup::run(check),
-        Command::Build => build::run(),
+        Command::Build { arch } => build::run(&arch),
         Command::Demo { keep } => demo::run(keep),
         Command::Lab { action } => lab::run(action),
         Command::Test => test::run(),

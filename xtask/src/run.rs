@@ -29,6 +29,29 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
+/// The compiler that cargo takes.
+pub(crate) fn rustc() -> PathBuf {
+    std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()).into()
+}
+
+/// The machine's own target, as rustc names it.
+pub(crate) fn host_target() -> Result<String> {
+    let mut command = Command::new(rustc());
+    command.arg("-vV");
+    let text = output(command)?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc does not say its host")
+}
+
+const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
+
+/// Where a program is, also in the system folders that a user's `PATH` may lack.
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from));
+    folders.map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
 /// Runs a command to its end, with its output shown.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let line = shown(&command);

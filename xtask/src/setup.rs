@@ -1,7 +1,9 @@
 //! `cargo xtask setup`: what the lab and the tests need from Debian, and nothing else.
 //!
-//! Only packages whose program is missing are installed. Their services are not started now: the lab runs its own, in
-//! namespaces of its own. Debian enables them for the next boot, which is said.
+//! Only packages whose program or file is missing are installed. Their services are not started now: the lab
+//! runs its own, in namespaces of its own. Debian enables them for the next boot, which is said.
+
+mod kernels;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +11,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::ebpf;
-use crate::run::{become_root, cargo, is_root, output, say};
+use crate::run::{become_root, cargo, is_root, output, say, which};
 
-/// Programs, and Debian's packages that have them.
-const NEEDED: [(&str, &str); 7] = [
+/// Programs that the lab needs, and Debian's packages that have them.
+const LAB: [(&str, &str); 7] = [
     ("dockerd", "docker.io"),
     ("iptables", "iptables"),
     ("ip", "iproute2"),
@@ -22,56 +24,89 @@ const NEEDED: [(&str, &str); 7] = [
     ("haproxy", "haproxy"),
 ];
 
-const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
+/// A package, and by what it is seen that it is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Need {
+    sign: Sign,
+    package: String,
+}
+
+/// What a package brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sign {
+    /// A program, in any of the usual folders.
+    Program(String),
+    /// A file or a folder, for packages without a program.
+    File(PathBuf),
+}
+
+impl Need {
+    fn program(program: &str, package: &str) -> Self {
+        Self { sign: Sign::Program(program.to_owned()), package: package.to_owned() }
+    }
+
+    fn is_installed(&self) -> bool {
+        match &self.sign {
+            Sign::Program(program) => which(program).is_some(),
+            Sign::File(path) => path.exists(),
+        }
+    }
+}
 
 /// Debian asks this file whether a package may start its service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs what is missing, or only says so.
+/// Installs what is missing for all that can be done here, or only says so.
 pub(crate) fn run(check: bool) -> Result<()> {
     components(check)?;
+    kernels::architectures(check)?;
+    packages(lab().chain(kernels::needs()), check)?;
+    if ebpf::linker().is_err() {
+        if check {
+            ebpf::linker()?;
+        }
+        ebpf::install_linker()?;
+    }
+    kernels::machines(check)?;
+    say("setup: all that is needed is installed");
+    Ok(())
+}
+
+/// Installs what is missing for the lab alone: whoever wants to see it needs no emulators and compilers.
+pub(crate) fn for_lab() -> Result<()> {
+    packages(lab(), false)
+}
+
+fn lab() -> impl Iterator<Item = Need> {
+    LAB.into_iter().map(|(program, package)| Need::program(program, package))
+}
+
+fn packages(needs: impl Iterator<Item = Need>, check: bool) -> Result<()> {
     if std::fs::read_to_string(POLICY).is_ok_and(|text| text == POLICY_TEXT) && is_root() && !check {
         // An interrupted run left it behind.
         std::fs::remove_file(POLICY).with_context(|| format!("removing {POLICY}"))?;
     }
-    let mut missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
-    if ebpf::compiler().is_err() {
-        missing.extend(ebpf::DEBIANS_PACKAGES);
-    }
-    if missing.is_empty() && ebpf::linker().is_ok() {
-        say("setup: all that is needed is installed");
+    let missing: Vec<Need> = needs.filter(|need| !need.is_installed()).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    if check && !missing.is_empty() {
-        bail!("missing packages: {}; run: cargo xtask setup", missing.join(" "));
-    }
+    let names: Vec<&str> = missing.iter().map(|need| need.package.as_str()).collect();
     if check {
-        ebpf::linker()?;
+        bail!("missing packages: {}; run: cargo xtask setup", names.join(" "));
     }
-    if !missing.is_empty() {
-        packages(&missing)?;
-    }
-    if ebpf::linker().is_err() {
-        ebpf::install_linker()?;
-    }
-    Ok(())
-}
-
-fn packages(missing: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").is_file() {
-        bail!("this system has no apt-get: install what Debian calls {} by hand", missing.join(" "));
+        bail!("this system has no apt-get: install what Debian calls {} by hand", names.join(" "));
     }
     become_root()?;
-    say(&format!("setup: installing {}", missing.join(" ")));
+    say(&format!("setup: installing {}", names.join(" ")));
     apt(&["update", "--quiet"])?;
     let _policy = NoServices::declare()?;
     let mut install = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
-    install.extend(missing);
+    install.extend(&names);
     apt(&install)?;
     say("setup: Debian starts these packages' services at the next boot; to prevent that: systemctl disable SERVICE");
-    match NEEDED.iter().find(|(program, _)| !installed(program)) {
-        Some((program, package)) => bail!("package {package} is installed, but there is no program {program}"),
+    match missing.iter().find(|need| !need.is_installed()) {
+        Some(Need { sign, package }) => bail!("package {package} is installed, but {sign:?} is not there"),
         None => Ok(()),
     }
 }
@@ -91,11 +126,6 @@ fn components(check: bool) -> Result<()> {
         crate::run::run(rustup).with_context(|| format!("cargo {command} is missing: install {component}"))?;
     }
     Ok(())
-}
-
-fn installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from)).any(|folder| folder.join(program).is_file())
 }
 
 fn apt(args: &[&str]) -> Result<()> {
@@ -137,5 +167,19 @@ impl Drop for NoServices {
                 say(&format!("setup: remove {POLICY} by hand: {error}"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_seen_by_its_program_or_its_file() {
+        let file = |path: &str| Need { sign: Sign::File(path.into()), package: "x".to_owned() };
+        assert!(Need::program("sh", "dash").is_installed());
+        assert!(!Need::program("no-such-program", "x").is_installed());
+        assert!(file("/usr").is_installed());
+        assert!(!file("/usr/no-such-file").is_installed());
     }
 }

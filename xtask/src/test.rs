@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use swarmguard_end_to_end::binaries::FOLDER_VARIABLE;
+use swarmguard_lab::machine::Arch;
 use swarmguard_lab::{Lab, Name};
 
-use crate::run::{become_root, cargo, interrupted, run as run_command, runtime, step};
+use crate::build::KernelPrograms;
+use crate::run::{become_root, cargo, host_target, interrupted, run as run_command, runtime, step};
 use crate::{build, ebpf, setup, tidy};
 
 pub(crate) fn run() -> Result<()> {
@@ -24,11 +26,11 @@ pub(crate) fn run() -> Result<()> {
     step(begun, "unit and integration tests");
     run_command(cargo(&["test", "--quiet", "--workspace", "--exclude", "swarmguard-end-to-end"]))?;
     step(begun, "building the static release binaries");
-    build::binaries()?;
+    build::binaries(Arch::HOST, KernelPrograms::Needed)?;
     step(begun, "building the end-to-end tests");
     run_command(cargo(&["test", "--quiet", "--package", "swarmguard-end-to-end", "--no-run"]))?;
     step(begun, "end-to-end tests on a Swarm of three nodes");
-    let folder = build::folder(&build::host_target()?);
+    let folder = build::folder(&host_target()?);
     let mut tests =
         cargo(&["test", "--quiet", "--package", "swarmguard-end-to-end", "--", "--nocapture", "--test-threads=1"]);
     tests.env(FOLDER_VARIABLE, folder);

@@ -14,6 +14,8 @@ pub struct Binaries {
     pub agent: PathBuf,
     /// `swarmguard-collector`
     pub collector: PathBuf,
+    /// `traffic`
+    pub traffic: PathBuf,
     /// `web-stress`
     pub web_stress: PathBuf,
 }
@@ -24,6 +26,7 @@ impl Binaries {
         Self {
             agent: folder.join("swarmguard-agent"),
             collector: folder.join("swarmguard-collector"),
+            traffic: folder.join("traffic"),
             web_stress: folder.join("web-stress"),
         }
     }

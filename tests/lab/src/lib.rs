@@ -8,7 +8,8 @@
 //! lab was interrupted; and it never ends a process that is not the lab's own.
 //!
 //! The way through: [`Name`] says where everything lives, [`Lab`] brings it up and down, [`Process`] is a program run
-//! inside it, [`servers`] are the programs known by name, [`load`] asks them for answers and counts.
+//! inside it, [`servers`] are the programs known by name, [`load`] asks them for answers and counts. Beside all that,
+//! [`machine`] is an emulated machine with a kernel of its own.
 
 mod name;
 
@@ -28,6 +29,8 @@ mod state;
 
 pub mod load;
 pub mod servers;
+
+pub mod machine;
 
 mod command;
 mod http;
