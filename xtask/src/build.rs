@@ -53,6 +53,15 @@ pub(crate) fn binaries(arch: Arch, programs: KernelPrograms) -> Result<Binaries>
     Ok(Binaries::in_folder(&folder(&target.triple)))
 }
 
+/// Builds the program that does nothing but read, for [`crate::bench`].
+pub(crate) fn floor() -> Result<PathBuf> {
+    let target = Target::find(Arch::HOST)?;
+    let mut build = cargo(&["build", "--release", "--quiet", "--package", "floor"]);
+    target.prepare(&mut build);
+    run_command(build)?;
+    Ok(folder(&target.triple).join("floor"))
+}
+
 /// Where they are.
 pub(crate) fn folder(triple: &str) -> PathBuf {
     target_folder().join(triple).join("release")

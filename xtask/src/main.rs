@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a developer or a curious user does with the project, one file for each command.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -42,6 +43,11 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure what the agent costs; exit code 1 when a promise of SPECIFICATION.md is missed
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
     /// The Swarm on one machine, alone
     Lab {
         #[command(subcommand)]
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup { check } => setup::run(check),
         Command::Build { arch } => build::run(&arch),
+        Command::Bench { what } => bench::run(what),
         Command::Demo { keep } => demo::run(keep),
         Command::Lab { action } => lab::run(action),
         Command::Test => test::run(),

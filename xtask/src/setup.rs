@@ -77,6 +77,11 @@ pub(crate) fn for_lab() -> Result<()> {
     packages(lab(), false)
 }
 
+/// Installs what is missing for the benchmarks: the lab, and whom the agent is measured beside.
+pub(crate) fn for_bench() -> Result<()> {
+    packages(lab().chain([Need::program("netdata", "netdata-core"), Need::program("ss", "iproute2")]), false)
+}
+
 fn lab() -> impl Iterator<Item = Need> {
     LAB.into_iter().map(|(program, package)| Need::program(program, package))
 }

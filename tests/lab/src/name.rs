@@ -31,11 +31,13 @@ pub enum Name {
     Test,
     /// For the tests of this crate itself.
     Selftest,
+    /// For `cargo xtask bench`.
+    Bench,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Lab, Self::Demo, Self::Test, Self::Selftest];
+    pub const ALL: [Self; 5] = [Self::Lab, Self::Demo, Self::Test, Self::Selftest, Self::Bench];
 
     /// As written on the command line.
     #[must_use]
@@ -45,6 +47,7 @@ impl Name {
             Self::Demo => "demo",
             Self::Test => "test",
             Self::Selftest => "selftest",
+            Self::Bench => "bench",
         }
     }
 
@@ -55,6 +58,7 @@ impl Name {
             Self::Demo => 1,
             Self::Test => 2,
             Self::Selftest => 3,
+            Self::Bench => 4,
         }
     }
 

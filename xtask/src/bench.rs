@@ -1,0 +1,90 @@
+//! `cargo xtask bench`: what the agent costs, beside what else is there, measured in the same run on the same containers.
+//!
+//! - [`measure`]: CPU time and memory of processes, from `/proc`
+//! - [`agent`]: the agent, Netdata, `docker stats` and the floor beside 50 containers
+//! - [`scale`]: the agent with 1, 10, 100 and 500 cgroups
+//! - [`report`]: figures, promises, tables and JSON
+
+mod agent;
+mod measure;
+mod peers;
+mod report;
+mod scale;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Subcommand;
+use serde_json::Value;
+use swarmguard_lab::machine::Arch;
+use swarmguard_lab::{Lab, Name};
+
+use crate::build::KernelPrograms;
+use crate::run::{become_root, interrupted, runtime, say};
+use crate::{build, setup};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// The agent's cost with containers, beside Netdata, docker stats and a bare loop
+    Agent {
+        /// Containers, 1 to 200
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        containers: u32,
+        /// Seconds of each measurement
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=3600))]
+        seconds: u32,
+        /// Measurements of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+        runs: u32,
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// The agent's cost per container with 1, 10, 50, 100 and 500 cgroups
+    Scale {
+        /// Seconds of each measurement
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=3600))]
+        seconds: u32,
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+}
+
+pub(crate) fn run(what: Bench) -> Result<()> {
+    become_root()?;
+    setup::for_bench()?;
+    let binaries = build::binaries(Arch::HOST, KernelPrograms::Needed)?;
+    let floor = build::floor()?;
+    let (outcome, json) = runtime()?.block_on(async {
+        let (work, json): (std::pin::Pin<Box<dyn Future<Output = Result<report::Outcome>>>>, _) = match what {
+            Bench::Agent { containers, seconds, runs, json } => {
+                (Box::pin(agent::run(agent::Options { containers, seconds, runs }, &binaries, &floor)), json)
+            }
+            Bench::Scale { seconds, json } => (Box::pin(scale::run(seconds, &binaries)), json),
+        };
+        let done = tokio::select! {
+            done = work => done,
+            stopped = interrupted() => stopped.map(|()| report::Outcome::default()),
+        };
+        Lab::clean(Name::Bench).await?;
+        scale::remove_cgroups();
+        done.map(|done| (done, json))
+    })?;
+    say(&outcome.text);
+    write_json(json, &outcome.json)?;
+    if !outcome.missed.is_empty() {
+        bail!("missed: {}", outcome.missed.join("; "));
+    }
+    Ok(())
+}
+
+fn write_json(path: Option<PathBuf>, figures: &Value) -> Result<()> {
+    let text = format!("{figures:#}");
+    match path {
+        Some(path) if path.as_os_str() == "-" => say(&text),
+        Some(path) => std::fs::write(path, text + "\n")?,
+        None => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Figures, promises, tables and JSON. Pure.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+/// What a benchmark found.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// For people.
+    pub(super) text: String,
+    /// For machines.
+    pub(super) json: Value,
+    /// Promises that were not kept.
+    pub(super) missed: Vec<String>,
+}
+
+/// One figure of several runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Figure {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+impl Figure {
+    /// Of at least one value; zeros of none.
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
+        let middle = values.len() / 2;
+        let median = if values.len().is_multiple_of(2) {
+            f64::midpoint(at(middle.saturating_sub(1)), at(middle))
+        } else {
+            at(middle)
+        };
+        Self { median, min: at(0), max: at(values.len().saturating_sub(1)) }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({ "median": self.median, "min": self.min, "max": self.max })
+    }
+
+    /// With `decimals`, and its range.
+    pub(super) fn shown(&self, decimals: usize) -> String {
+        let Self { median, min, max } = self;
+        format!("{median:.decimals$} ({min:.decimals$}-{max:.decimals$})")
+    }
+}
+
+/// A figure that was promised, see SPECIFICATION.md.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Promise {
+    pub(super) what: &'static str,
+    pub(super) found: f64,
+    pub(super) at_most: f64,
+}
+
+impl Promise {
+    pub(super) fn is_kept(&self) -> bool {
+        self.found <= self.at_most
+    }
+}
+
+/// One line for each promise, and those that were missed.
+pub(super) fn promises(promises: &[Promise]) -> (String, Vec<String>) {
+    let mut text = String::new();
+    for promise in promises {
+        let word = if promise.is_kept() { "kept  " } else { "MISSED" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{word}  {:<44} {:>10.3}  at most {:.3}", promise.what, promise.found, promise.at_most);
+    }
+    let missed = promises.iter().filter(|promise| !promise.is_kept());
+    (text, missed.map(|promise| format!("{} {:.3} > {:.3}", promise.what, promise.found, promise.at_most)).collect())
+}
+
+/// Columns as wide as they must be, the first to the left and the others to the right.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();
+    let width = |column| rows.iter().map(|row| cell(row, column).chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = widths.iter().enumerate().map(|(column, width)| match column {
+            0 => format!("{:<width$}", cell(row, column)),
+            _ => format!("{:>width$}", cell(row, column)),
+        });
+        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        assert_eq!(Figure::of([3.0, 1.0, 2.0]), Figure { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Figure::of([4.0, 1.0]).median, 2.5);
+        assert_eq!(Figure::of([]).median, 0.0);
+    }
+
+    #[test]
+    fn a_promise_is_kept_up_to_its_limit() {
+        let promise = |found| Promise { what: "memory", found, at_most: 5.0 };
+        assert_eq!(promises(&[promise(5.0)]).1, Vec::<String>::new());
+        assert_eq!(promises(&[promise(5.1), promise(1.0)]).1.len(), 1);
+    }
+}
