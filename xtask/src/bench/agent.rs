@@ -53,6 +53,19 @@ struct Costs {
     wire_bytes_per_sample: Vec<f64>,
 }
 
+impl Costs {
+    fn last_run(&self) -> String {
+        let cpu = |costs: &[Cost]| costs.last().map_or(0.0, |cost| cost.cpu_percent);
+        format!(
+            "         CPU % of a core: agent {:.4}, floor {:.4}, Netdata's plugin {:.4}, docker stats {:.4}",
+            cpu(&self.swarmguard),
+            cpu(&self.floor),
+            cpu(&self.netdata),
+            cpu(&self.docker_stats)
+        )
+    }
+}
+
 pub(super) async fn run(options: Options, binaries: &Binaries, floor: &Path) -> Result<Outcome> {
     let begun = Instant::now();
     step(begun, &format!("a lab with {} containers", options.containers));
@@ -75,6 +88,7 @@ pub(super) async fn run(options: Options, binaries: &Binaries, floor: &Path) -> 
         bench.netdata(&mut costs).await?;
         of("docker stats, and the engine without it");
         bench.docker_stats(&mut costs).await?;
+        say(&costs.last_run());
     }
     let binary_bytes = std::fs::metadata(&binaries.agent)?.len();
     Ok(outcome(options, &costs, binary_bytes))

@@ -87,6 +87,8 @@ impl Drop for Netdata {
 
 fn configuration(folder: &Path) -> String {
     let folder = folder.display();
+    // Left to itself it prefers v2 on hybrid hosts, where that has no controllers.
+    let unified = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "yes" } else { "no" };
     let off = [
         "proc",
         "diskspace",
@@ -115,7 +117,8 @@ fn configuration(folder: &Path) -> String {
          [logs]\n    debug = none\n    error = none\n    access = none\n[web]\n    bind to = 127.0.0.1\n    \
          default port = {NETDATA_PORT}\n[ml]\n    enabled = no\n[health]\n    enabled = no\n[cloud]\n    enabled = no\n\
          [statsd]\n    enabled = no\n[registry]\n    enabled = no\n[plugin:cgroups]\n    update every = 1\n    \
-         enable by default cgroups matching = *\n    max cgroups to allow = 2000\n[plugins]\n    cgroups = yes\n{off}"
+         enable by default cgroups matching = *\n    max cgroups to allow = 2000\n    \
+         use unified cgroups = {unified}\n    run script to rename cgroups matching = !*\n[plugins]\n    cgroups = yes\n{off}"
     )
 }
 
