@@ -139,7 +139,7 @@ fn network(plan: &Plan) -> Row {
 fn kills(plan: &Plan) -> Row {
     match &plan.oom {
         Ok(()) => Row::new("out-of-memory kills", "told by the kernel as they happen", None),
-        Err(reason) => Row::new("out-of-memory kills", "seen within ten ticks", Some(reason.to_string())),
+        Err(reason) => Row::new("out-of-memory kills", "seen within thirty ticks", Some(reason.to_string())),
     }
 }
 

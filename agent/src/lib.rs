@@ -284,13 +284,13 @@ fn attach_oom(plan: &support::Plan) -> Option<OomProgram> {
     let attached = match &plan.oom {
         Ok(()) => kernel::programs::attach_oom(),
         Err(reason) => {
-            tracing::info!(%reason, "kills for lack of memory are seen within ten ticks, not at once");
+            tracing::info!(%reason, "kills for lack of memory are seen within thirty ticks, not at once");
             return None;
         }
     };
     let attached = attached.inspect_err(|error| {
         let error = presence::chain(error);
-        tracing::info!(error, "kills for lack of memory are seen within ten ticks, not at once");
+        tracing::info!(error, "kills for lack of memory are seen within thirty ticks, not at once");
     });
     attached.ok()
 }

@@ -5,8 +5,8 @@
 //! samplers fed the same files agree.
 //!
 //! What is read at each tick is a container's CPU time and memory in use: two system calls, and its traffic, which is
-//! none. What changes slowly or is seldom wanted is read every ten ticks, a tenth of the containers at
-//! each tick; and at once where it matters: see `tracked`.
+//! none. What changes slowly or is seldom wanted is read every thirty ticks, every ten of busy containers, a part of
+//! them at each tick; and at once where it matters: see `tracked`.
 
 mod tracked;
 

@@ -101,7 +101,7 @@ pub struct ContainerSample {
     /// TCP segments sent again since the last tick, in percent of the packets sent; absent without kernel programs.
     pub tcp_retransmit_percent: Option<f32>,
     /// Share of the last ten seconds in which a task of the container waited for a processor, in percent; absent where
-    /// the kernel does not count pressure. The three of these are up to ten seconds old.
+    /// the kernel does not count pressure. The three of these are up to thirty ticks old, ten of a busy container.
     pub cpu_pressure_percent: Option<f32>,
     /// The same for memory.
     pub memory_pressure_percent: Option<f32>,

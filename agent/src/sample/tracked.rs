@@ -12,8 +12,15 @@ use crate::network::{Counters, Interfaces, Source};
 use crate::node::{Facts, Gained};
 use crate::rates;
 
-/// Pressure is an average over ten seconds, so no more often; the others are bounded in between.
-const SLOW_TICKS: u64 = 10;
+/// What changes slowly is read so often.
+const SLOW_TICKS: u64 = 30;
+
+/// And so often while the container is busy. Pressure is an average over ten seconds, so no more often.
+const BUSY_TICKS: u64 = 10;
+
+/// From these shares of its limits on, a container is busy.
+const BUSY_CPU_PERCENT: f32 = 10.0;
+const BUSY_MEMORY_PERCENT: f32 = 50.0;
 
 /// Memory in use may differ by this part of itself from when the page cache was last looked at.
 const MEMORY_DRIFT_DIVISOR: u64 = 50;
@@ -85,8 +92,7 @@ impl Tracked {
         let counters = network.map(|(counters, _)| counters);
         let before = self.before.replace(Before { at: turn.now, cpu_ns: usage.cpu_ns, network: counters });
         let elapsed = before.map_or(Duration::ZERO, |before| turn.now.saturating_duration_since(before.at));
-        let is_turn =
-            before.is_none() || (turn.number + u64::from(self.container.id.first_byte())).is_multiple_of(SLOW_TICKS);
+        let is_turn = before.is_none() || self.is_turn(turn.number, sample);
 
         sample.cpu_percent = rates::gained(before.and_then(|before| before.cpu_ns), usage.cpu_ns)
             .and_then(|gained| rates::cpu_percent(gained, elapsed, turn.facts.cores));
@@ -113,6 +119,14 @@ impl Tracked {
         extra.slow_is_fresh = is_turn;
         extra.network = counters;
         Told::Something
+    }
+
+    /// Each container has its own ticks, so that each tick has as much to do.
+    fn is_turn(&self, tick: u64, last: &ContainerSample) -> bool {
+        let over = |value: Option<f32>, busy: f32| value.is_some_and(|value| value >= busy);
+        let is_busy = over(last.cpu_limit_percent, BUSY_CPU_PERCENT) || over(last.memory_percent, BUSY_MEMORY_PERCENT);
+        let every = if is_busy { BUSY_TICKS } else { SLOW_TICKS };
+        (tick + u64::from(self.container.id.first_byte())).is_multiple_of(every)
     }
 
     /// Memory in use without the page cache that can be dropped.
