@@ -13,6 +13,7 @@
 mod figures;
 mod loss;
 mod recovery;
+mod traffic;
 
 use std::sync::{Mutex, PoisonError};
 
