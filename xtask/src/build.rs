@@ -28,16 +28,16 @@ pub(crate) fn run(archs: &[Arch]) -> Result<()> {
 
 /// Builds the binaries for an architecture.
 pub(crate) fn binaries(arch: Arch) -> Result<Binaries> {
+    Ok(Binaries::in_folder(&folder(arch)?))
+}
+
+/// Builds the binaries for an architecture, and says where they are.
+pub(crate) fn folder(arch: Arch) -> Result<PathBuf> {
     let target = Target::find(arch)?;
     let mut build = cargo(&["build", "--release"]);
     build.args(["--package", "swarmguard-agent", "--package", "swarmguard-collector"]);
     build.args(["--package", "traffic", "--package", "web-stress"]);
     target.prepare(&mut build);
     run_command(build)?;
-    Ok(Binaries::in_folder(&folder(&target.triple)))
-}
-
-/// Where they are.
-pub(crate) fn folder(triple: &str) -> PathBuf {
-    target_folder().join(triple).join("release")
+    Ok(target_folder().join(target.triple).join("release"))
 }
