@@ -38,6 +38,11 @@ pub(crate) enum KernelPrograms {
 
 /// Builds the binaries for an architecture.
 pub(crate) fn binaries(arch: Arch, programs: KernelPrograms) -> Result<Binaries> {
+    Ok(Binaries::in_folder(&folder(arch, programs)?))
+}
+
+/// Builds the binaries for an architecture, and says where they are.
+pub(crate) fn folder(arch: Arch, programs: KernelPrograms) -> Result<PathBuf> {
     match (ebpf::compiler().and(ebpf::linker()), programs) {
         (Ok(_), _) | (Err(_), KernelPrograms::Needed) => ebpf::build()?,
         (Err(error), KernelPrograms::IfPossible) => {
@@ -50,7 +55,7 @@ pub(crate) fn binaries(arch: Arch, programs: KernelPrograms) -> Result<Binaries>
     build.args(["--package", "traffic", "--package", "web-stress"]);
     target.prepare(&mut build);
     run_command(build)?;
-    Ok(Binaries::in_folder(&folder(&target.triple)))
+    Ok(release_folder(&target))
 }
 
 /// Builds the program that does nothing but read, for [`crate::bench`].
@@ -59,10 +64,9 @@ pub(crate) fn floor() -> Result<PathBuf> {
     let mut build = cargo(&["build", "--release", "--quiet", "--package", "floor"]);
     target.prepare(&mut build);
     run_command(build)?;
-    Ok(folder(&target.triple).join("floor"))
+    Ok(release_folder(&target).join("floor"))
 }
 
-/// Where they are.
-pub(crate) fn folder(triple: &str) -> PathBuf {
-    target_folder().join(triple).join("release")
+fn release_folder(target: &Target) -> PathBuf {
+    target_folder().join(&target.triple).join("release")
 }
