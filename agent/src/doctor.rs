@@ -9,14 +9,10 @@ use swarmguard_daemon::presence;
 
 use crate::config::Config;
 use crate::discovery;
-use crate::kernel::support::{self, BpfCall, Capability, Facts, Plan};
+use crate::kernel::support::{self, BpfCall, Capability, Facts, MEMORY_HELP, Plan};
 
 const CAPABILITIES: [Capability; 4] =
     [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon, Capability::SysAdmin];
-
-/// What turns on the memory controller, which Raspberry Pis have off by default.
-const MEMORY_HELP: &str = "add cgroup_enable=memory cgroup_memory=1 to the kernel's command line (on a Raspberry Pi in \
-                           /boot/firmware/cmdline.txt), and take out cgroup_disable=memory, then restart";
 
 /// Looks, and says what it has found.
 pub async fn examine(config: &Config, json: bool) -> String {

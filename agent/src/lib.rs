@@ -266,33 +266,20 @@ fn attach(host: &Host, hierarchies: &Hierarchies) -> (Option<NetworkPrograms>, O
 }
 
 fn attach_network(plan: &support::Plan) -> Option<NetworkPrograms> {
-    let attached = match &plan.network {
-        Ok(root) => kernel::programs::attach_network(root),
-        Err(reason) => {
-            tracing::warn!(%reason, "traffic is read from /proc, and absent for host-network containers");
-            return None;
-        }
-    };
-    let attached = attached.inspect_err(|error| {
-        let error = presence::chain(error);
-        tracing::warn!(error, "traffic is read from /proc, and absent for host-network containers");
-    });
-    attached.ok()
+    let root = plan.network.as_ref().map_err(ToString::to_string);
+    let attached =
+        root.and_then(|root| kernel::programs::attach_network(root).map_err(|error| presence::chain(&error)));
+    let say =
+        |reason: &String| tracing::warn!(reason, "traffic is read from /proc, and absent for host-network containers");
+    attached.inspect_err(say).ok()
 }
 
 fn attach_oom(plan: &support::Plan) -> Option<OomProgram> {
-    let attached = match &plan.oom {
-        Ok(()) => kernel::programs::attach_oom(),
-        Err(reason) => {
-            tracing::info!(%reason, "kills for lack of memory are seen within thirty ticks, not at once");
-            return None;
-        }
-    };
-    let attached = attached.inspect_err(|error| {
-        let error = presence::chain(error);
-        tracing::info!(error, "kills for lack of memory are seen within thirty ticks, not at once");
-    });
-    attached.ok()
+    let wanted = plan.oom.as_ref().map_err(ToString::to_string);
+    let attached = wanted.and_then(|()| kernel::programs::attach_oom().map_err(|error| presence::chain(&error)));
+    let say =
+        |reason: &String| tracing::info!(reason, "kills for lack of memory are seen within thirty ticks, not at once");
+    attached.inspect_err(say).ok()
 }
 
 /// Each container takes about eight open files, and the usual soft limit is 1,024. Raising it up to the hard one needs no

@@ -19,6 +19,7 @@ use crate::cgroup::{Cgroup, Reader};
 use crate::discovery::{Change, Container, Found};
 use crate::host::Host;
 use crate::kernel::programs::NetworkPrograms;
+use crate::kernel::support::MEMORY_HELP;
 use crate::network::{Counters, Source};
 use crate::node::{Facts, Node};
 use tracked::{Slow, Told, Tracked, Turn};
@@ -73,7 +74,7 @@ pub struct Sampler {
     ticks: u64,
     reader: Reader,
     memory_untold: bool,
-    uncounted: u32,
+    full_is_told: bool,
 }
 
 impl Sampler {
@@ -106,7 +107,7 @@ impl Sampler {
             ticks: 0,
             reader,
             memory_untold: false,
-            uncounted: 0,
+            full_is_told: false,
         }
     }
 
@@ -173,10 +174,7 @@ impl Sampler {
         let cgroup = Cgroup::open(&self.hierarchies, &membership);
         if !cgroup.tells_memory() && !self.memory_untold {
             self.memory_untold = true;
-            tracing::warn!(
-                "the kernel does not count memory by container: add cgroup_enable=memory cgroup_memory=1 to its \
-                 command line (on a Raspberry Pi in /boot/firmware/cmdline.txt) and restart; until then memory is absent"
-            );
+            tracing::warn!(help = MEMORY_HELP, "the kernel does not count memory by container: it is absent");
         }
         let network = self.network(&container, &cgroup, &membership);
         let limits = cgroup.limits();
@@ -210,10 +208,9 @@ impl Sampler {
         match programs.traffic.enter(id, level) {
             Ok(place) => Source::Ebpf(place),
             Err(error) => {
-                if self.uncounted == 0 {
+                if !std::mem::replace(&mut self.full_is_told, true) {
                     tracing::warn!(container = %container.id.short(), %error, "traffic is read from /proc, where it can be");
                 }
-                self.uncounted = self.uncounted.saturating_add(1);
                 of_namespace()
             }
         }
@@ -238,9 +235,16 @@ impl Sampler {
             self.node_read_at = Some(now);
             self.node_sample = self.node.sample(&self.facts, elapsed, self.reader.buffer());
             self.node_sample.readings_failed = self.reader.failed();
-            self.node_sample.network_uncounted = self.uncounted;
+            self.node_sample.network_uncounted = self.uncounted();
         }
         self.last(wanted.node)
+    }
+
+    /// Containers that the programs, if there are any, do not count.
+    fn uncounted(&self) -> u32 {
+        let is_uncounted = |tracked: &&Tracked| !matches!(tracked.network, Source::Ebpf(_));
+        let count = self.programs.as_ref().map_or(0, |_| self.tracked.iter().filter(is_uncounted).count());
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// The number of the next tick.

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::cgroup::hierarchy::Hierarchies;
 use crate::host::Host;
 
+/// What turns on the memory controller, which Raspberry Pis have off by default.
+pub const MEMORY_HELP: &str = "add cgroup_enable=memory cgroup_memory=1 to the kernel's command line (on a Raspberry Pi in \
+                           /boot/firmware/cmdline.txt), and take out cgroup_disable=memory, then restart";
+
 /// A kernel's version: major and minor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
