@@ -12,7 +12,8 @@ use crate::ebpf;
 use crate::run::{cargo, run as run_command, say, target_folder};
 
 pub(crate) use target::{
-    Target, c_library_package, gcc_package, own_compiler_knows, rust_library_folder, rust_library_package,
+    Target, c_library_package, gcc_package, has_library_source, has_musl_target, musl_triple, rust_library_folder,
+    rust_library_package,
 };
 
 /// Builds for each architecture and says where the binaries are.
@@ -55,7 +56,7 @@ pub(crate) fn folder(arch: Arch, programs: KernelPrograms) -> Result<PathBuf> {
     build.args(["--package", "traffic", "--package", "web-stress"]);
     target.prepare(&mut build);
     run_command(build)?;
-    Ok(release_folder(&target))
+    Ok(release_folder(target))
 }
 
 /// Builds the program that does nothing but read, for [`crate::bench`].
@@ -64,9 +65,9 @@ pub(crate) fn floor() -> Result<PathBuf> {
     let mut build = cargo(&["build", "--release", "--quiet", "--package", "floor"]);
     target.prepare(&mut build);
     run_command(build)?;
-    Ok(release_folder(&target).join("floor"))
+    Ok(release_folder(target).join("floor"))
 }
 
-fn release_folder(target: &Target) -> PathBuf {
-    target_folder().join(&target.triple).join("release")
+fn release_folder(target: Target) -> PathBuf {
+    target_folder().join(target.triple()).join("release")
 }

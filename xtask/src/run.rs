@@ -34,15 +34,6 @@ pub(crate) fn rustc() -> PathBuf {
     std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()).into()
 }
 
-/// The machine's own target, as rustc names it.
-pub(crate) fn host_target() -> Result<String> {
-    let mut command = Command::new(rustc());
-    command.arg("-vV");
-    let text = output(command)?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).context("rustc does not say its host")
-}
-
 const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
 
 /// Where a program is, also in the system folders that a user's `PATH` may lack.

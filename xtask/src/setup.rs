@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use swarmguard_lab::machine::Arch;
 
+use crate::build::{has_library_source, has_musl_target, musl_triple};
 use crate::ebpf;
 use crate::run::{become_root, cargo, is_root, output, say, which};
 
@@ -58,7 +60,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing for all that can be done here, or only says so.
 pub(crate) fn run(check: bool) -> Result<()> {
-    components(check)?;
+    toolchain(check)?;
     kernels::architectures(check)?;
     packages(lab().chain(kernels::needs()), check)?;
     if ebpf::linker().is_err() {
@@ -116,8 +118,12 @@ fn packages(needs: impl Iterator<Item = Need>, check: bool) -> Result<()> {
     }
 }
 
-/// rustfmt and clippy come with rustup's default profile, but not with every other.
-fn components(check: bool) -> Result<()> {
+/// What rustup adds to the compiler: before this process becomes root, so that it is the user's.
+///
+/// # Errors
+/// When rustfmt or clippy is missing and cannot be added. The rest has a substitute, so its lack is only said.
+pub(crate) fn toolchain(check: bool) -> Result<()> {
+    // They come with rustup's default profile, but not with every other.
     for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         if output(cargo(&[command, "--version"])).is_ok() {
             continue;
@@ -125,12 +131,28 @@ fn components(check: bool) -> Result<()> {
         if check {
             bail!("missing: cargo {command}; run: rustup component add {component}");
         }
-        say(&format!("setup: adding rustup's component {component}"));
-        let mut rustup = Command::new("rustup");
-        rustup.args(["component", "add", component]);
-        crate::run::run(rustup).with_context(|| format!("cargo {command} is missing: install {component}"))?;
+        rustup(["component", "add", component]).with_context(|| format!("cargo {command} is missing"))?;
+    }
+    let targets = Arch::ALL.into_iter().filter(|arch| !has_musl_target(*arch)).map(musl_triple);
+    let mut smaller: Vec<[String; 3]> = targets.map(|triple| ["target".into(), "add".into(), triple]).collect();
+    if !has_library_source() {
+        smaller.push(["component", "add", "rust-src"].map(str::to_owned));
+    }
+    for args in smaller {
+        if check {
+            say(&format!("setup: binaries would be smaller with: rustup {}", args.join(" ")));
+        } else if let Err(error) = rustup(args.each_ref().map(String::as_str)) {
+            say(&format!("setup: binaries will be larger than they could be: {error:#}"));
+        }
     }
     Ok(())
+}
+
+fn rustup(args: [&str; 3]) -> Result<()> {
+    say(&format!("setup: rustup {}", args.join(" ")));
+    let mut rustup = Command::new("rustup");
+    rustup.args(args);
+    crate::run::run(rustup)
 }
 
 fn apt(args: &[&str]) -> Result<()> {

@@ -17,9 +17,10 @@ use crate::run::{become_root, cargo, interrupted, run as run_command, runtime, s
 use crate::{build, ebpf, setup, tidy};
 
 pub(crate) fn run() -> Result<()> {
-    become_root()?;
     let begun = Instant::now();
     step(begun, "checking what is needed");
+    setup::toolchain(false)?;
+    become_root()?;
     setup::run(false)?;
     step(begun, "building the kernel programs");
     ebpf::build()?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use swarmguard_lab::machine::{self, Arch};
 
 use super::{Need, Sign, apt};
-use crate::build::{c_library_package, gcc_package, own_compiler_knows, rust_library_folder, rust_library_package};
+use crate::build::{c_library_package, gcc_package, has_musl_target, rust_library_folder, rust_library_package};
 use crate::ebpf;
 use crate::run::{become_root, output, run, say};
 
@@ -27,16 +27,14 @@ pub(super) fn needs() -> Vec<Need> {
             needs.push(Need { sign: Sign::File(file.into()), package: package.to_owned() });
         }
     }
-    for arch in foreign() {
+    // Who has the target from rustup needs no second compiler and linker.
+    for arch in foreign().filter(|arch| !has_musl_target(*arch)) {
         needs.push(Need::program(&format!("{arch}-linux-gnu-gcc"), &gcc_package(arch)));
         let (file, package) = c_library_package(arch);
         needs.push(Need { sign: Sign::File(file), package });
-        // Who has the target from rustup needs no second compiler.
-        if !own_compiler_knows(arch) {
-            needs.push(Need { sign: Sign::File(RUSTC_WEB.into()), package: "rustc-web".to_owned() });
-            let package = rust_library_package(arch);
-            needs.push(Need { sign: Sign::File(rust_library_folder(arch)), package });
-        }
+        needs.push(Need { sign: Sign::File(RUSTC_WEB.into()), package: "rustc-web".to_owned() });
+        let package = rust_library_package(arch);
+        needs.push(Need { sign: Sign::File(rust_library_folder(arch)), package });
     }
     needs
 }
