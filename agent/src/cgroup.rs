@@ -40,11 +40,9 @@ pub struct Limits {
 
 /// What is read at every tick; a member is absent where the kernel does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
+pub struct CpuUsage {
     /// CPU time since the container started, in nanoseconds.
-    pub cpu_ns: Option<u64>,
-    /// Memory in use with all page cache, in bytes: an upper bound of what cannot be given back.
-    pub memory_bytes: Option<u64>,
+    pub ns: Option<u64>,
     /// Throttling, where it costs nothing more to read (cgroup v2).
     pub throttling: Option<Throttling>,
 }
@@ -204,19 +202,22 @@ impl Cgroup {
         self.id
     }
 
-    /// Reads what is wanted at every tick: two files.
-    pub fn usage(&self, reader: &mut Reader) -> Usage {
-        let (cpu_ns, throttling) = match &self.cpu {
-            Cpu::V1(cpu) => (cpu.usage_ns(reader), None),
-            Cpu::V2(cpu) => cpu.usage_ns(reader).map_or((None, None), |(ns, throttling)| (Some(ns), throttling)),
-            Cpu::Absent => (None, None),
-        };
-        let memory_bytes = match &self.memory {
+    /// CPU time, from one file.
+    pub fn cpu(&self, reader: &mut Reader) -> CpuUsage {
+        match &self.cpu {
+            Cpu::V1(cpu) => CpuUsage { ns: cpu.usage_ns(reader), throttling: None },
+            Cpu::V2(cpu) => cpu.usage(reader),
+            Cpu::Absent => CpuUsage::default(),
+        }
+    }
+
+    /// Memory in use with all page cache, in bytes: an upper bound of what cannot be given back.
+    pub fn memory_bytes(&self, reader: &mut Reader) -> Option<u64> {
+        match &self.memory {
             Memory::V1(memory) => memory.all_bytes(reader),
             Memory::V2(memory) => memory.all_bytes(reader),
             Memory::Absent => None,
-        };
-        Usage { cpu_ns, memory_bytes, throttling }
+        }
     }
 
     /// Page cache that can be dropped (`inactive_file`), in bytes, which `docker stats` does not count as used.
@@ -228,7 +229,7 @@ impl Cgroup {
         }
     }
 
-    /// Throttling where [`Self::usage`] does not tell it (cgroup v1).
+    /// Throttling where [`Self::cpu`] does not tell it (cgroup v1).
     pub fn throttling(&self, reader: &mut Reader) -> Option<Throttling> {
         match &self.cpu {
             Cpu::V1(cpu) => cpu.throttling(reader),

@@ -6,7 +6,7 @@
 //! - [`discovery`]: which containers run, from Docker
 //! - [`kernel`]: what programs in the kernel tell, where it takes them
 //! - [`cgroup`], [`network`], [`node`]: the kernel's files, kept open; [`rates`]: counters to rates
-//! - [`sample`]: one tick of everything
+//! - [`ticker`]: when to tick; [`sample`]: one tick of everything
 //! - [`threshold`]: which containers are over a threshold
 //! - [`delivery`]: alerts and reports to the collectors; [`clock`]: how far their clocks are ahead
 //! - [`points`]: the tick as points for the database
@@ -26,6 +26,8 @@ pub mod cgroup;
 pub mod network;
 pub mod node;
 pub mod rates;
+
+pub mod ticker;
 
 pub mod sample;
 
@@ -49,7 +51,6 @@ use swarmguard_influx::Sink;
 use swarmguard_wire::report::{REPORT_CONTAINERS_MAX, REPORT_INTERVAL};
 use swarmguard_wire::{Alert, ContainerSample, Name, NodeRef, NodeSample, Policy, Report, Timestamp};
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
 
 use cgroup::hierarchy::Hierarchies;
 use config::Config;
@@ -60,6 +61,7 @@ use kernel::programs::{NetworkPrograms, OomProgram};
 use kernel::support;
 use points::Points;
 use sample::{Sampler, Tick, Wanted};
+use ticker::Ticker;
 
 /// Shortest and longest time between ticks that a collector may ask for.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -106,7 +108,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 
     let sampler = Sampler::new(host, namespace, hierarchies, facts, programs);
     let points = Points::new(node.clone());
-    Agent { config, node, sampler, collectors, points, sink, policy, oom }.run(changes, shutdown).await;
+    let agent = Agent { config, node, sampler, collectors, points, sink, policy, oom };
+    let ticker = Ticker::every(agent.interval()).context("starting the timer")?;
+    agent.run(changes, ticker, shutdown).await;
 
     watching.abort_all();
     drop(stop_writer);
@@ -151,21 +155,25 @@ struct Agent {
 }
 
 impl Agent {
-    async fn run(mut self, mut changes: mpsc::Receiver<Change>, shutdown: impl Future<Output = ()>) {
+    async fn run(
+        mut self,
+        mut changes: mpsc::Receiver<Change>,
+        mut ticker: Ticker,
+        shutdown: impl Future<Output = ()>,
+    ) {
         tokio::pin!(shutdown);
-        let mut interval = self.interval();
-        let mut ticker = ticker(interval);
         loop {
             tokio::select! {
                 biased;
                 () = &mut shutdown => return,
                 Some(change) = changes.recv() => self.notice(change),
                 () = killed(&mut self.oom) => self.tell_kills(SystemTime::now()),
-                _ = ticker.tick() => {
-                    self.tick(Instant::now(), SystemTime::now(), interval);
-                    if self.interval() != interval {
-                        interval = self.interval();
-                        ticker = self::ticker(interval);
+                () = ticker.tick() => {
+                    self.tick(Instant::now(), SystemTime::now(), ticker.interval());
+                    if self.interval() != ticker.interval()
+                        && let Err(error) = ticker.change(self.interval())
+                    {
+                        tracing::warn!(%error, "the time between samples stays as it is");
                     }
                 }
             }
@@ -294,14 +302,6 @@ fn allow_many_files() {
 
 fn hierarchies(host: &Host) -> Hierarchies {
     Hierarchies::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), host.sys())
-}
-
-fn ticker(interval: Duration) -> tokio::time::Interval {
-    // The first tick is a whole interval away: after a change of interval a rate over almost no time would be nonsense.
-    let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
-    // After a pause (a suspended machine, a stopped process) one tick is enough: the missed ones would be empty.
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticker
 }
 
 /// The host's files, and the process in whose network namespace the node's interface is: the agent's own on a host,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{KeptFile, Limit, Pressure, Reader, Throttling, parse, read_once};
+use super::{CpuUsage, KeptFile, Limit, Pressure, Reader, Throttling, parse, read_once};
 
 const NS_PER_US: u64 = 1_000;
 
@@ -19,11 +19,12 @@ impl Cpu {
     }
 
     /// CPU time, and throttling, which stands in the same file.
-    pub(super) fn usage_ns(&self, reader: &mut Reader) -> Option<(u64, Option<Throttling>)> {
-        reader.read(&self.stat, |stat| {
+    pub(super) fn usage(&self, reader: &mut Reader) -> CpuUsage {
+        let usage = reader.read(&self.stat, |stat| {
             let us = parse::field(stat, "usage_usec")?;
-            Some((us.checked_mul(NS_PER_US)?, Throttling::parse(stat)))
-        })
+            Some(CpuUsage { ns: Some(us.checked_mul(NS_PER_US)?), throttling: Throttling::parse(stat) })
+        });
+        usage.unwrap_or_default()
     }
 
     pub(super) fn limit(&self) -> Option<Limit<f64>> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use swarmguard_wire::ContainerSample;
 
 use super::{Extra, Wanted};
-use crate::cgroup::{Cgroup, Limit, Limits, Reader, Throttling, Usage};
+use crate::cgroup::{Cgroup, CpuUsage, Limit, Limits, Reader, Throttling};
 use crate::discovery::Container;
 use crate::kernel::programs::NetworkPrograms;
 use crate::network::{Counters, Interfaces, Source};
@@ -22,8 +22,11 @@ const BUSY_TICKS: u64 = 10;
 const BUSY_CPU_PERCENT: f32 = 10.0;
 const BUSY_MEMORY_PERCENT: f32 = 50.0;
 
-/// Memory in use may differ by this part of itself from when the page cache was last looked at.
+/// Memory in use may differ by this part of the limit, or of itself if that is more, from when the page cache was last
+/// looked at, but by no more than these bytes where the limit is large or none. The page cache's file costs the kernel
+/// five times the others, and a health check's few processes move a small container's memory by more than its half.
 const MEMORY_DRIFT_DIVISOR: u64 = 50;
+const MEMORY_DRIFT_BYTES: u64 = 4 << 20;
 
 /// From this share of its quota on, a container may be throttled, and is looked at at each tick.
 const THROTTLING_FROM_PERCENT: f32 = 50.0;
@@ -44,6 +47,7 @@ pub(super) struct Tracked {
 pub(super) struct Before {
     at: Instant,
     cpu_ns: Option<u64>,
+    memory_bytes: Option<u64>,
     network: Option<Counters>,
 }
 
@@ -72,7 +76,9 @@ pub(super) enum Told {
 impl Tracked {
     /// Reads what is due:
     ///
-    /// - CPU time, memory in use and traffic: always
+    /// - CPU time and traffic: always
+    /// - memory in use: when the container has run since, as it takes no memory otherwise; in turn, since the kernel may
+    ///   take or give back some for it; and while it is above what is alerted on
     /// - the page cache, which does not count as used: in turn, when memory in use has moved since, and while it is
     ///   above what is alerted on, where the exact figure decides
     /// - throttling: in turn, and while the container needs half its quota
@@ -84,22 +90,24 @@ impl Tracked {
         extra: &mut Extra,
         reader: &mut Reader,
     ) -> Told {
-        let usage = self.cgroup.usage(reader);
-        if usage == Usage::default() && self.before.is_some_and(|before| before.cpu_ns.is_some()) {
+        let cpu = self.cgroup.cpu(reader);
+        let is_turn = self.before.is_none() || self.is_turn(turn.number, sample);
+        let memory_bytes = self.memory_bytes(cpu, is_turn, turn, reader);
+        if cpu.ns.is_none() && memory_bytes.is_none() && self.before.is_some_and(|before| before.cpu_ns.is_some()) {
             return Told::Gone;
         }
         let network = self.network.read(turn.programs, Interfaces::NotLoopback, reader.buffer());
         let counters = network.map(|(counters, _)| counters);
-        let before = self.before.replace(Before { at: turn.now, cpu_ns: usage.cpu_ns, network: counters });
+        let now = Before { at: turn.now, cpu_ns: cpu.ns, memory_bytes, network: counters };
+        let before = self.before.replace(now);
         let elapsed = before.map_or(Duration::ZERO, |before| turn.now.saturating_duration_since(before.at));
-        let is_turn = before.is_none() || self.is_turn(turn.number, sample);
 
-        sample.cpu_percent = rates::gained(before.and_then(|before| before.cpu_ns), usage.cpu_ns)
+        sample.cpu_percent = rates::gained(before.and_then(|before| before.cpu_ns), cpu.ns)
             .and_then(|gained| rates::cpu_percent(gained, elapsed, turn.facts.cores));
         sample.cpu_limit_percent =
             sample.cpu_percent.and_then(|percent| cpu_limit_percent(percent, self.limits, turn.facts));
 
-        let used = usage.memory_bytes.and_then(|all| self.used_bytes(all, is_turn, turn, reader));
+        let used = memory_bytes.and_then(|all| self.used_bytes(all, is_turn, turn, reader));
         sample.memory_mb = used.map(|bytes| rates::round(bytes as f64 / BYTES_PER_MIB));
         sample.memory_percent = used.and_then(|bytes| memory_percent(bytes, self.limits, turn.facts));
 
@@ -108,7 +116,7 @@ impl Tracked {
         sample.network = gained.as_ref().and_then(|gained| turn.facts.network(gained, elapsed));
         sample.tcp_retransmit_percent = gained.and_then(|gained| gained.tcp_retransmit_percent());
 
-        extra.throttling_is_fresh = self.look_at_throttling(usage, is_turn, sample, reader);
+        extra.throttling_is_fresh = self.look_at_throttling(cpu, is_turn, sample, reader);
         if is_turn {
             sample.oom_kills = self.cgroup.oom_kills(reader);
             let pressure = self.cgroup.pressure(reader);
@@ -129,12 +137,23 @@ impl Tracked {
         (tick + u64::from(self.container.id.first_byte())).is_multiple_of(every)
     }
 
+    /// Memory in use with all page cache; as it was, where nothing can have changed it.
+    fn memory_bytes(&self, cpu: CpuUsage, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
+        let as_it_was = self.before.filter(|before| cpu.ns.is_some() && before.cpu_ns == cpu.ns && !is_turn);
+        let as_it_was = as_it_was.and_then(|before| before.memory_bytes).filter(|bytes| !self.decides(*bytes, turn));
+        as_it_was.or_else(|| self.cgroup.memory_bytes(reader))
+    }
+
+    /// Whether so much memory may be above what is alerted on, so that its exact figure matters now.
+    fn decides(&self, bytes: u64, turn: &Turn<'_>) -> bool {
+        memory_percent(bytes, self.limits, turn.facts).is_some_and(|percent| percent > turn.wanted.memory_percent)
+    }
+
     /// Memory in use without the page cache that can be dropped.
     fn used_bytes(&mut self, all: u64, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
-        let has_moved = |then: u64| all.abs_diff(then) > then / MEMORY_DRIFT_DIVISOR;
-        let decides =
-            || memory_percent(all, self.limits, turn.facts).is_some_and(|percent| percent > turn.wanted.memory_percent);
-        let is_due = is_turn || self.slow.memory.is_none_or(|(then, _)| has_moved(then)) || decides();
+        let may_drift = memory_drift(self.limits);
+        let has_moved = |then: u64| all.abs_diff(then) > may_drift.max(then / MEMORY_DRIFT_DIVISOR);
+        let is_due = is_turn || self.slow.memory.is_none_or(|(then, _)| has_moved(then)) || self.decides(all, turn);
         if is_due {
             self.slow.memory = self.cgroup.droppable_bytes(reader).map(|droppable| (all, droppable));
         }
@@ -144,7 +163,7 @@ impl Tracked {
     /// Whether it was read.
     fn look_at_throttling(
         &mut self,
-        usage: Usage,
+        cpu: CpuUsage,
         is_turn: bool,
         sample: &mut ContainerSample,
         reader: &mut Reader,
@@ -154,7 +173,7 @@ impl Tracked {
             return false;
         }
         let may_be = sample.cpu_limit_percent.is_some_and(|percent| percent >= THROTTLING_FROM_PERCENT);
-        let now = match usage.throttling {
+        let now = match cpu.throttling {
             Some(told) => Some(told),
             None if is_turn || may_be => self.cgroup.throttling(reader),
             None => return false,
@@ -172,6 +191,14 @@ fn cpu_limit_percent(cpu_percent: f32, limits: Limits, facts: &Facts) -> Option<
         Limit::Unlimited => f64::from(facts.cores),
     };
     rates::ratio_percent(f64::from(cpu_percent) / 100.0, cores)
+}
+
+/// By how many bytes memory in use may move before the page cache is looked at again.
+fn memory_drift(limits: Limits) -> u64 {
+    match limits.memory_bytes {
+        Some(Limit::At(limit)) => (limit / MEMORY_DRIFT_DIVISOR).min(MEMORY_DRIFT_BYTES),
+        Some(Limit::Unlimited) | None => MEMORY_DRIFT_BYTES,
+    }
 }
 
 /// Memory in percent of the limit, else of the node. A limit above the node's memory is none.
