@@ -91,17 +91,17 @@ impl Reader {
     /// Reads a file and understands it. A file that is not there is absent; one that is there, and cannot be read or
     /// does not hold what it should, is absent and counted.
     pub fn read<T>(&mut self, file: &KeptFile, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        self.read_by(file, |file, buffer| file.read(buffer).and_then(parse))
+    }
+
+    /// The same for a file that is not read whole: `read` does it.
+    pub fn read_by<T>(&mut self, file: &KeptFile, read: impl FnOnce(&KeptFile, &mut [u8]) -> Option<T>) -> Option<T> {
         if !file.is_present() {
             return None;
         }
-        let value = file.read(&mut self.buffer).and_then(parse);
+        let value = read(file, &mut self.buffer);
         self.failed += u64::from(value.is_none());
         value
-    }
-
-    /// The buffer, for files that are not read whole.
-    pub fn buffer(&mut self) -> &mut [u8] {
-        &mut self.buffer
     }
 
     /// Readings that failed since the start.

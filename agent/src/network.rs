@@ -8,7 +8,7 @@ use std::path::Path;
 
 use swarmguard_wire::NetworkSource;
 
-use crate::cgroup::KeptFile;
+use crate::cgroup::{KeptFile, Reader};
 use crate::kernel::programs::NetworkPrograms;
 use crate::kernel::traffic::Place;
 
@@ -50,33 +50,37 @@ impl Source {
         &self,
         programs: Option<&NetworkPrograms>,
         interfaces: Interfaces<'_>,
-        buffer: &mut [u8],
+        reader: &mut Reader,
     ) -> Option<(Counters, NetworkSource)> {
         match self {
             Self::Ebpf(place) => {
                 let programs = programs?;
                 Some((programs.traffic.read(place, programs.tcp_retransmits), NetworkSource::Ebpf))
             }
-            Self::ProcNetDev(file) => Some((read_net_dev(file, interfaces, buffer)?, NetworkSource::ProcNetDev)),
+            Self::ProcNetDev(file) => {
+                let sum = reader.read_by(file, |file, buffer| read_net_dev(file, interfaces, buffer))?;
+                Some((sum?, NetworkSource::ProcNetDev))
+            }
             Self::Absent => None,
         }
     }
 }
 
 /// The kernel gives this file about a page at a time, however large the buffer is: a node with some dozen containers
-/// has more interfaces than fit.
-fn read_net_dev(file: &KeptFile, interfaces: Interfaces<'_>, buffer: &mut [u8]) -> Option<Counters> {
+/// has more interfaces than fit. Without an interface that counts there is no sum, which is not a failure.
+fn read_net_dev(file: &KeptFile, interfaces: Interfaces<'_>, buffer: &mut [u8]) -> Option<Option<Counters>> {
     let (mut sum, mut offset) = (None, 0);
     loop {
         let lines = file.read_lines(offset, buffer)?;
         if lines.is_empty() {
-            return sum;
+            // Even a namespace without interfaces has the two header lines.
+            return (offset > 0).then_some(sum);
         }
         offset += lines.len() as u64;
         add_net_dev(&mut sum, lines, interfaces)?;
         // A node has an interface for each container, and the kernel gathers all that is read.
         if sum.is_some() && matches!(interfaces, Interfaces::Only(_)) {
-            return sum;
+            return Some(sum);
         }
     }
 }
@@ -178,7 +182,7 @@ Inter-|   Receive                                                |  Transmit
         let path = std::env::temp_dir().join(format!("swarmguard-net-dev-{}", std::process::id()));
         let line = |number: usize| format!("veth{number:04}: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n");
         std::fs::write(&path, (0..1_000).map(line).collect::<String>()).unwrap();
-        let found = Source::proc_net_dev(&path).read(None, Interfaces::NotLoopback, &mut [0; 512]);
+        let found = Source::proc_net_dev(&path).read(None, Interfaces::NotLoopback, &mut Reader::default());
         std::fs::remove_file(&path).unwrap();
         assert_eq!(found.unwrap().0.rx_bytes, 1_000);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use swarmguard_wire::{Network, NodeSample};
 
-use crate::cgroup::KeptFile;
+use crate::cgroup::{KeptFile, Reader};
 use crate::host::Host;
 use crate::network::{Counters, Interfaces, Source};
 use crate::rates;
@@ -109,11 +109,11 @@ impl Node {
     }
 
     /// Samples the node; what needs an earlier reading is absent at the first tick.
-    pub fn sample(&mut self, facts: &Facts, elapsed: Duration, buffer: &mut [u8]) -> NodeSample {
-        let cpu = self.stat.read_first_line(buffer).and_then(parse_cpu_time);
-        let memory = self.meminfo.read(buffer).and_then(parse_meminfo);
+    pub fn sample(&mut self, facts: &Facts, elapsed: Duration, reader: &mut Reader) -> NodeSample {
+        let cpu = reader.read_by(&self.stat, |file, buffer| file.read_first_line(buffer).and_then(parse_cpu_time));
+        let memory = reader.read(&self.meminfo, parse_meminfo);
         let interfaces = facts.interface.as_deref().map_or(Interfaces::NotLoopback, Interfaces::Only);
-        let network = self.network.read(None, interfaces, buffer);
+        let network = self.network.read(None, interfaces, reader);
         let before = self.before.replace(Reading { cpu, network: network.map(|(counters, _)| counters) });
         let cpu_percent = before.and_then(|before| cpu?.busy_percent_since(before.cpu?));
         let gained = before.and_then(|before| {
@@ -130,7 +130,7 @@ impl Node {
             }),
             network: gained.and_then(|gained| facts.network(&gained, elapsed)),
             link_mbps: facts.link_mbps.map(rates::round),
-            readings_failed: 0,
+            readings_failed: reader.failed(),
             network_uncounted: 0,
         }
     }
@@ -157,8 +157,9 @@ fn parse_cpu_time(line: &[u8]) -> Option<CpuTime> {
     let mut next = || columns.next()?.parse::<u64>().ok();
     let (user, nice, system, idle, iowait) = (next()?, next()?, next()?, next()?, next()?);
     let (irq, softirq, steal) = (next()?, next()?, next()?);
-    let busy = user + nice + system + irq + softirq + steal;
-    Some(CpuTime { busy, all: busy + idle + iowait })
+    let sum = |ticks: &[u64]| ticks.iter().try_fold(0_u64, |sum, ticks| sum.checked_add(*ticks));
+    let busy = sum(&[user, nice, system, irq, softirq, steal])?;
+    Some(CpuTime { busy, all: sum(&[busy, idle, iowait])? })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +195,7 @@ fn default_interface(route: &str) -> Option<String> {
 
 /// `/sys/class/net/<interface>/speed`: -1 or nothing where the link is virtual or down.
 fn link_speed(text: &str) -> Option<f64> {
-    text.trim().parse::<f64>().ok().filter(|mbps| *mbps > 0.0)
+    text.trim().parse::<f64>().ok().filter(|mbps| mbps.is_finite() && *mbps > 0.0)
 }
 
 #[cfg(test)]
@@ -208,6 +209,7 @@ mod tests {
         assert_eq!(now.busy_percent_since(before), Some(50.0));
         assert_eq!(before.busy_percent_since(now), None, "a counter that went backwards");
         assert_eq!(parse_cpu_time(b"cpu  100 0 100"), None);
+        assert_eq!(parse_cpu_time(b"cpu  18446744073709551615 1 0 0 0 0 0 0"), None, "a sum beyond any counter");
         assert_eq!(parse_cpu_time(b"cpu0 100 0 100 800 0 0 0 0"), None);
     }
 

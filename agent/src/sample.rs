@@ -92,7 +92,7 @@ impl Sampler {
         }
         let mut node = Node::open(&host, namespace);
         let mut reader = Reader::default();
-        let node_sample = node.sample(&facts, Duration::ZERO, reader.buffer());
+        let node_sample = node.sample(&facts, Duration::ZERO, &mut reader);
         Self {
             host,
             hierarchies,
@@ -233,8 +233,7 @@ impl Sampler {
         if wanted.node {
             let elapsed = self.node_read_at.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
             self.node_read_at = Some(now);
-            self.node_sample = self.node.sample(&self.facts, elapsed, self.reader.buffer());
-            self.node_sample.readings_failed = self.reader.failed();
+            self.node_sample = self.node.sample(&self.facts, elapsed, &mut self.reader);
             self.node_sample.network_uncounted = self.uncounted();
         }
         self.last(wanted.node)

@@ -96,7 +96,7 @@ impl Tracked {
         if cpu.ns.is_none() && memory_bytes.is_none() && self.before.is_some_and(|before| before.cpu_ns.is_some()) {
             return Told::Gone;
         }
-        let network = self.network.read(turn.programs, Interfaces::NotLoopback, reader.buffer());
+        let network = self.network.read(turn.programs, Interfaces::NotLoopback, reader);
         let counters = network.map(|(counters, _)| counters);
         let now = Before { at: turn.now, cpu_ns: cpu.ns, memory_bytes, network: counters };
         let before = self.before.replace(now);
@@ -152,8 +152,10 @@ impl Tracked {
     /// Memory in use without the page cache that can be dropped.
     fn used_bytes(&mut self, all: u64, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
         let may_drift = memory_drift(self.limits);
-        let has_moved = |then: u64| all.abs_diff(then) > may_drift.max(then / MEMORY_DRIFT_DIVISOR);
-        let is_due = is_turn || self.slow.memory.is_none_or(|(then, _)| has_moved(then)) || self.decides(all, turn);
+        let is_outdated = |(then, droppable): (u64, u64)| {
+            all.abs_diff(then) > may_drift.max(then / MEMORY_DRIFT_DIVISOR) || droppable > all
+        };
+        let is_due = is_turn || self.slow.memory.is_none_or(is_outdated) || self.decides(all, turn);
         if is_due {
             self.slow.memory = self.cgroup.droppable_bytes(reader).map(|droppable| (all, droppable));
         }
