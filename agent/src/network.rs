@@ -104,8 +104,13 @@ const TX_PACKETS: usize = 9;
 fn add_net_dev(sum: &mut Option<Counters>, text: &[u8], interfaces: Interfaces<'_>) -> Option<()> {
     let text = std::str::from_utf8(text).ok()?;
     for line in text.lines() {
-        // The two header lines have bars and no colon.
-        let Some((name, columns)) = line.split_once(':') else { continue };
+        let Some((name, columns)) = line.split_once(':') else {
+            // The two header lines have bars and no colon.
+            if line.contains('|') {
+                continue;
+            }
+            return None;
+        };
         let counts = match interfaces {
             Interfaces::NotLoopback => name.trim() != "lo",
             Interfaces::Only(wanted) => name.trim() == wanted,
@@ -191,5 +196,6 @@ Inter-|   Receive                                                |  Transmit
     fn a_line_that_is_cut_is_not_half_believed() {
         check("  eth0: 200 2 0 0 0 0 0 0 300\n", Interfaces::NotLoopback, None);
         check("  eth0: 200 x 0 0 0 0 0 0 300 3\n", Interfaces::NotLoopback, None);
+        check("  eth0 200 2 0 0 0 0 0 0 300 3\n", Interfaces::NotLoopback, None);
     }
 }

@@ -32,7 +32,7 @@ impl Ticker {
         // SAFETY: the `AsyncFd` owns it, and nobody closes or replaces it before.
         let timer = unsafe { AsyncFd::register(timer) }?;
         let mut ticker = Self { timer, interval };
-        ticker.begin()?;
+        ticker.change(interval)?;
         Ok(ticker)
     }
 
@@ -45,17 +45,13 @@ impl Ticker {
     /// nonsense.
     ///
     /// # Errors
-    /// When the kernel refuses, which it does for no interval that can be configured.
+    /// When the kernel refuses, which it does for no interval that can be configured. The rhythm is then as it was.
     pub fn change(&mut self, interval: Duration) -> io::Result<()> {
-        self.interval = interval;
-        self.begin()
-    }
-
-    fn begin(&mut self) -> io::Result<()> {
         // An interval of zero would stop the timer.
-        let interval = Timespec::try_from(self.interval.max(Duration::from_millis(1))).map_err(io::Error::other)?;
-        let rhythm = Itimerspec { it_interval: interval, it_value: interval };
+        let time = Timespec::try_from(interval.max(Duration::from_millis(1))).map_err(io::Error::other)?;
+        let rhythm = Itimerspec { it_interval: time, it_value: time };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &rhythm)?;
+        self.interval = interval;
         Ok(())
     }
 
@@ -112,5 +108,13 @@ mod tests {
         let begun = Instant::now();
         ticker.tick().await;
         assert!(begun.elapsed() >= INTERVAL / 2);
+    }
+
+    #[tokio::test]
+    async fn an_interval_that_is_refused_changes_nothing() {
+        let mut ticker = Ticker::every(INTERVAL).unwrap();
+        assert!(ticker.change(Duration::MAX).is_err());
+        assert_eq!(ticker.interval(), INTERVAL);
+        ticker.tick().await;
     }
 }

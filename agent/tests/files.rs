@@ -64,7 +64,7 @@ impl Watched {
 type Pick = fn(&ContainerSample, &NodeSample) -> Option<f32>;
 
 /// Each file, and what comes of it.
-const FILES: [(&str, Pick); 9] = [
+const FILES: [(&str, Pick); 10] = [
     (CPU_STAT, |container, _| container.cpu_percent),
     (MEMORY_CURRENT, |container, _| container.memory_mb),
     ("sys/fs/cgroup/shop/c0/memory.stat", |container, _| container.memory_mb),
@@ -74,6 +74,7 @@ const FILES: [(&str, Pick); 9] = [
     ("sys/fs/cgroup/shop/c0/io.pressure", |container, _| container.io_pressure_percent),
     ("proc/stat", |_, node| node.cpu_percent),
     ("proc/meminfo", |_, node| node.memory_percent),
+    ("proc/self/net/dev", |_, node| node.network.map(|network| network.rx_mbps)),
 ];
 
 #[test]

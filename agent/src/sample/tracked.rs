@@ -22,9 +22,9 @@ const BUSY_TICKS: u64 = 10;
 const BUSY_CPU_PERCENT: f32 = 10.0;
 const BUSY_MEMORY_PERCENT: f32 = 50.0;
 
-/// Memory in use may differ by this part of the limit, or of itself if that is more, from when the page cache was last
-/// looked at, but by no more than these bytes where the limit is large or none. The page cache's file costs the kernel
-/// five times the others, and a health check's few processes move a small container's memory by more than its half.
+/// Memory in use may differ from when the page cache was last looked at by this part of itself, or of the limit if that
+/// is more; of the limit by no more than these bytes, which also stand for none. The page cache's file costs the kernel
+/// four times the others, and a health check's few processes move a small container's memory by more than its half.
 const MEMORY_DRIFT_DIVISOR: u64 = 50;
 const MEMORY_DRIFT_BYTES: u64 = 4 << 20;
 

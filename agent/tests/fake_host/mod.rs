@@ -8,7 +8,7 @@ use swarmguard_agent::host::Host;
 use swarmguard_agent::node::Facts;
 use swarmguard_agent::sample::Sampler;
 
-/// A host of files, with `containers` cgroups below `shop` in both versions' layouts.
+/// A host of files, with `containers` cgroups v2 below `shop`.
 pub(crate) struct FakeHost(PathBuf);
 
 impl FakeHost {
