@@ -145,6 +145,19 @@ fn memory_of_a_container_that_does_not_run_is_read_in_turn_only() {
 }
 
 #[test]
+fn page_cache_of_memory_that_does_not_move_is_read_at_every_fourth_turn_only() {
+    let mut watched = Watched::new(FakeHost::new("cache", 1));
+    watched.files.write(MEMORY_CURRENT, "20000000\n");
+    let mut ticks_until = |droppable: u64, megabytes: f32| {
+        watched.files.write("sys/fs/cgroup/shop/c0/memory.stat", &format!("inactive_file {droppable}\n"));
+        (1..).find(|_| watched.tick().0.memory_mb == Some(megabytes)).unwrap()
+    };
+    ticks_until(0, 19.07);
+    ticks_until(10_000_000, 9.54);
+    assert_eq!(ticks_until(5_000_000, 14.31), 4 * SLOW_TICKS);
+}
+
+#[test]
 fn memory_above_what_is_alerted_on_is_read_at_each_tick() {
     let mut watched = Watched::new(FakeHost::new("decides", 1));
     watched.run(None);

@@ -3,10 +3,14 @@
 //! - [`measure`]: CPU time and memory of processes, from `/proc`
 //! - [`agent`]: the agent, Netdata, `docker stats` and the floor beside 50 containers
 //! - [`scale`]: the agent with 1, 10, 100 and 500 cgroups
+//! - [`packets`]: what the kernel programs add to a transfer
+//! - [`cgroups`]: cgroups that stand in for containers
 //! - [`report`]: figures, promises, tables and JSON
 
 mod agent;
+mod cgroups;
 mod measure;
+mod packets;
 mod peers;
 mod report;
 mod scale;
@@ -49,6 +53,18 @@ pub(crate) enum Bench {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// What counting traffic in the kernel costs a transfer: throughput and CPU time, with and without
+    Packets {
+        /// Seconds of each transfer
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+        seconds: u32,
+        /// Transfers of each kind, each with and without
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(3..=100))]
+        runs: u32,
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
 }
 
 pub(crate) fn run(what: Bench) -> Result<()> {
@@ -62,13 +78,14 @@ pub(crate) fn run(what: Bench) -> Result<()> {
                 (Box::pin(agent::run(agent::Options { containers, seconds, runs }, &binaries, &floor)), json)
             }
             Bench::Scale { seconds, json } => (Box::pin(scale::run(seconds, &binaries)), json),
+            Bench::Packets { seconds, runs, json } => (Box::pin(packets::run(seconds, runs, &binaries)), json),
         };
         let done = tokio::select! {
             done = work => done,
             stopped = interrupted() => stopped.map(|()| report::Outcome::default()),
         };
         Lab::clean(Name::Bench).await?;
-        scale::remove_cgroups();
+        cgroups::remove_all();
         done.map(|done| (done, json))
     })?;
     say(&outcome.text);

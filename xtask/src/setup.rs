@@ -79,9 +79,10 @@ pub(crate) fn for_lab() -> Result<()> {
     packages(lab(), false)
 }
 
-/// Installs what is missing for the benchmarks: the lab, and whom the agent is measured beside.
+/// Installs what is missing for the benchmarks: the lab, whom the agent is measured beside, and what transfers.
 pub(crate) fn for_bench() -> Result<()> {
-    packages(lab().chain([Need::program("netdata", "netdata-core"), Need::program("ss", "iproute2")]), false)
+    let needs = [("netdata", "netdata-core"), ("ss", "iproute2"), ("iperf3", "iperf3")];
+    packages(lab().chain(needs.map(|(program, package)| Need::program(program, package))), false)
 }
 
 fn lab() -> impl Iterator<Item = Need> {

@@ -18,6 +18,10 @@ const SLOW_TICKS: u64 = 30;
 /// And so often while the container is busy. Pressure is an average over ten seconds, so no more often.
 const BUSY_TICKS: u64 = 10;
 
+/// The page cache's turn comes every so many of these turns: its file costs the kernel as much as thirty others, and
+/// while memory in use stays where it was, little moves between what can be dropped and what cannot.
+const CACHE_TURNS: u64 = 4;
+
 /// From these shares of its limits on, a container is busy.
 const BUSY_CPU_PERCENT: f32 = 10.0;
 const BUSY_MEMORY_PERCENT: f32 = 50.0;
@@ -56,6 +60,8 @@ pub(super) struct Before {
 pub(super) struct Slow {
     /// Memory in use, and the page cache that could be dropped of it.
     memory: Option<(u64, u64)>,
+    /// Turns since the page cache was looked at.
+    turns: u64,
     throttling: Option<Throttling>,
 }
 
@@ -79,8 +85,8 @@ impl Tracked {
     /// - CPU time and traffic: always
     /// - memory in use: when the container has run since, as it takes no memory otherwise; in turn, since the kernel may
     ///   take or give back some for it; and while it is above what is alerted on
-    /// - the page cache, which does not count as used: in turn, when memory in use has moved since, and while it is
-    ///   above what is alerted on, where the exact figure decides
+    /// - the page cache, which does not count as used: at every fourth turn, when memory in use has moved since, and while
+    ///   it is above what is alerted on, where the exact figure decides
     /// - throttling: in turn, and while the container needs half its quota
     /// - kills for lack of memory and pressure: in turn
     pub(super) fn sample(
@@ -155,9 +161,11 @@ impl Tracked {
         let is_outdated = |(then, droppable): (u64, u64)| {
             all.abs_diff(then) > may_drift.max(then / MEMORY_DRIFT_DIVISOR) || droppable > all
         };
-        let is_due = is_turn || self.slow.memory.is_none_or(is_outdated) || self.decides(all, turn);
-        if is_due {
+        self.slow.turns += u64::from(is_turn);
+        let is_turn = self.slow.turns >= CACHE_TURNS;
+        if is_turn || self.slow.memory.is_none_or(is_outdated) || self.decides(all, turn) {
             self.slow.memory = self.cgroup.droppable_bytes(reader).map(|droppable| (all, droppable));
+            self.slow.turns = 0;
         }
         self.slow.memory.map(|(_, droppable)| all.saturating_sub(droppable))
     }

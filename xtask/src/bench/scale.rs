@@ -2,22 +2,19 @@
 //!
 //! Plain cgroups stand in for containers: the agent reads the same files of them.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use swarmguard_end_to_end::binaries::Binaries;
 
+use super::cgroups::{self, PARENT};
 use super::measure;
 use super::peers::Peer;
 use super::report::{Outcome, Promise, promises, table};
 use crate::run::step;
 
-/// Their parent, below each hierarchy's root.
-const PARENT: &str = "swarmguard-bench";
-const HIERARCHIES: [&str; 5] = ["", "unified", "cpu", "cpuacct", "memory"];
 const COUNTS: [u32; 5] = [1, 10, 50, 100, 500];
 /// Found and read twice: what start-up costs is over.
 const WARM_UP: Duration = Duration::from_secs(12);
@@ -32,7 +29,7 @@ struct Row {
 
 pub(super) async fn run(seconds: u32, binaries: &Binaries) -> Result<Outcome> {
     let begun = Instant::now();
-    remove_cgroups();
+    cgroups::remove_all();
     let (mut rows, mut sleepers) = (Vec::new(), Vec::new());
     for count in COUNTS {
         step(begun, &format!("{count} cgroups, {seconds} s"));
@@ -95,32 +92,6 @@ fn outcome(rows: &[Row]) -> Outcome {
 /// One cgroup with one process that does nothing.
 fn sleeper(number: usize) -> Result<Peer> {
     let process = Peer::start(Command::new("sleep").arg("infinity"))?;
-    for hierarchy in hierarchies() {
-        let folder = hierarchy.join(PARENT).join(format!("c{number}"));
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        std::fs::write(folder.join("cgroup.procs"), process.pid().to_string())
-            .with_context(|| format!("entering {}", folder.display()))?;
-    }
+    cgroups::enter(&cgroups::make(&format!("c{number}"))?, process.pid())?;
     Ok(process)
-}
-
-fn hierarchies() -> Vec<PathBuf> {
-    let all = HIERARCHIES.iter().map(|name| Path::new("/sys/fs/cgroup").join(name));
-    all.filter(|folder| folder.join("cgroup.procs").is_file()).collect()
-}
-
-/// Removes what an earlier run may have left, too.
-pub(super) fn remove_cgroups() {
-    for parent in hierarchies().into_iter().map(|hierarchy| hierarchy.join(PARENT)) {
-        for child in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
-            // Its process may take a moment to be gone.
-            for _ in 0..50 {
-                if !child.path().is_dir() || std::fs::remove_dir(child.path()).is_ok() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        let _ = std::fs::remove_dir(&parent);
-    }
 }
