@@ -147,7 +147,8 @@ impl CpuTime {
     fn busy_percent_since(self, before: Self) -> Option<f32> {
         let all = rates::gained(Some(before.all), Some(self.all))?;
         let busy = rates::gained(Some(before.busy), Some(self.busy))?;
-        rates::ratio_percent(busy as f64, all as f64)
+        // Waiting for a disk is a counter that may go back a little; see proc(5).
+        rates::share_percent(busy, all.max(busy))
     }
 }
 
@@ -208,6 +209,9 @@ mod tests {
         let now = parse_cpu_time(b"cpu  150 0 150 850 50 0 0 0 0 0").unwrap();
         assert_eq!(now.busy_percent_since(before), Some(50.0));
         assert_eq!(before.busy_percent_since(now), None, "a counter that went backwards");
+        let less_waiting = parse_cpu_time(b"cpu  200 0 100 800 0 0 0 0 0 0").unwrap();
+        let waited = parse_cpu_time(b"cpu  100 0 100 800 1 0 0 0 0 0").unwrap();
+        assert_eq!(less_waiting.busy_percent_since(waited), Some(100.0), "more busy than there was time");
         assert_eq!(parse_cpu_time(b"cpu  100 0 100"), None);
         assert_eq!(parse_cpu_time(b"cpu  18446744073709551615 1 0 0 0 0 0 0"), None, "a sum beyond any counter");
         assert_eq!(parse_cpu_time(b"cpu0 100 0 100 800 0 0 0 0"), None);

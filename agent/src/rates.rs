@@ -33,6 +33,11 @@ pub fn ratio_percent(part: f64, whole: f64) -> Option<f32> {
     (whole > 0.0).then(|| round(part / whole * 100.0))
 }
 
+/// The same of a part that is inside the whole; `None` for one that is not: one of the two counters was set anew.
+pub fn share_percent(part: u64, whole: u64) -> Option<f32> {
+    (part <= whole).then(|| ratio_percent(part as f64, whole as f64))?
+}
+
 /// Two decimals are what can be measured at one tick a second, and keep the lines short.
 pub fn round(value: f64) -> f32 {
     ((value * 100.0).round() / 100.0) as f32
@@ -74,6 +79,14 @@ mod tests {
     #[test]
     fn a_megabit_is_a_million_bits() {
         assert_eq!(mbps(1_250_000, SECOND), Some(10.0));
+    }
+
+    #[test]
+    fn a_share_is_at_most_all() {
+        assert_eq!(share_percent(3, 4), Some(75.0));
+        assert_eq!(share_percent(4, 4), Some(100.0));
+        assert_eq!(share_percent(5, 4), None);
+        assert_eq!(share_percent(0, 0), None);
     }
 
     #[test]

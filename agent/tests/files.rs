@@ -7,6 +7,7 @@ mod fake_host;
 use std::time::{Duration, Instant};
 
 use fake_host::FakeHost;
+use swarmguard_agent::discovery::{Change, Container, Found};
 use swarmguard_agent::sample::{Sampler, Wanted};
 use swarmguard_wire::{ContainerSample, NodeSample};
 
@@ -50,7 +51,7 @@ impl Watched {
     fn run(&mut self, spoilt: Option<(&str, &str)>) -> (ContainerSample, NodeSample) {
         for _ in 0..SLOW_TICKS {
             self.files.usage(0, self.ticks);
-            self.files.write("proc/stat", &format!("cpu  {0} 0 0 {0} 0 0 0 0 0 0\n", self.ticks));
+            self.files.write("proc/stat", format!("cpu  {0} 0 0 {0} 0 0 0 0 0 0\n", self.ticks));
             if let Some((file, text)) = spoilt {
                 self.files.write(file, text);
             }
@@ -105,7 +106,7 @@ fn a_file_that_is_not_there_is_absent_and_no_failure() {
     FILES[1..7].iter().for_each(|(file, _)| std::fs::remove_file(files.path(file)).unwrap());
     let mut watched = Watched::new(files);
     for tick in 0..2 * SLOW_TICKS {
-        watched.files.write(CPU_STAT, &format!("usage_usec {}\n", 1_000 * tick));
+        watched.files.write(CPU_STAT, format!("usage_usec {}\n", 1_000 * tick));
         let (container, node) = watched.tick();
         assert!(FILES[1..7].iter().all(|(_, pick)| pick(&container, &node).is_none()), "{container:?}");
         assert_eq!((container.cpu_percent.is_some(), node.readings_failed), (tick > 0, 0));
@@ -149,7 +150,7 @@ fn page_cache_of_memory_that_does_not_move_is_read_at_every_fourth_turn_only() {
     let mut watched = Watched::new(FakeHost::new("cache", 1));
     watched.files.write(MEMORY_CURRENT, "20000000\n");
     let mut ticks_until = |droppable: u64, megabytes: f32| {
-        watched.files.write("sys/fs/cgroup/shop/c0/memory.stat", &format!("inactive_file {droppable}\n"));
+        watched.files.write("sys/fs/cgroup/shop/c0/memory.stat", format!("inactive_file {droppable}\n"));
         (1..).find(|_| watched.tick().0.memory_mb == Some(megabytes)).unwrap()
     };
     ticks_until(0, 19.07);
@@ -162,11 +163,11 @@ fn memory_above_what_is_alerted_on_is_read_at_each_tick() {
     let mut watched = Watched::new(FakeHost::new("decides", 1));
     watched.run(None);
     for megabytes in 85..95 {
-        watched.files.write(CPU_STAT, &format!("usage_usec {megabytes}000000\n"));
-        watched.files.write(MEMORY_CURRENT, &format!("{megabytes}000000\n"));
+        watched.files.write(CPU_STAT, format!("usage_usec {megabytes}000000\n"));
+        watched.files.write(MEMORY_CURRENT, format!("{megabytes}000000\n"));
         watched.tick();
         // Nothing runs any more, and yet the last word is read.
-        watched.files.write(MEMORY_CURRENT, &format!("{megabytes}500000\n"));
+        watched.files.write(MEMORY_CURRENT, format!("{megabytes}500000\n"));
         let percent = watched.tick().0.memory_percent.unwrap();
         assert!((percent - megabytes as f32 - 0.5).abs() < 0.01, "{percent}");
     }
@@ -177,11 +178,65 @@ fn page_cache_that_was_dropped_never_makes_memory_zero() {
     let mut watched = Watched::new(FakeHost::new("dropped", 1));
     watched.run(None);
     let mut tick = |seconds: u64, all: u64, droppable: u64| {
-        watched.files.write(CPU_STAT, &format!("usage_usec {seconds}000000\n"));
-        watched.files.write(MEMORY_CURRENT, &format!("{all}\n"));
-        watched.files.write("sys/fs/cgroup/shop/c0/memory.stat", &format!("inactive_file {droppable}\n"));
+        watched.files.write(CPU_STAT, format!("usage_usec {seconds}000000\n"));
+        watched.files.write(MEMORY_CURRENT, format!("{all}\n"));
+        watched.files.write("sys/fs/cgroup/shop/c0/memory.stat", format!("inactive_file {droppable}\n"));
         watched.tick().0.memory_mb
     };
     assert_eq!(tick(90, 400_000, 300_000), Some(0.1));
     assert_eq!(tick(91, 200_000, 0), Some(0.19), "it moved too little to look again, but for this");
+}
+
+#[test]
+fn a_counter_that_was_set_anew_or_wrapped_gives_no_rate_once() {
+    let mut watched = Watched::new(FakeHost::new("reset", 1));
+    let line = |bytes: u64| format!("  eth0: {bytes} 2 0 0 0 0 0 0 {bytes} 3 0 0 0 0 0 0\n");
+    let mut tick = |usec: u64, bytes: u64| {
+        watched.files.write(CPU_STAT, format!("usage_usec {usec}\nnr_periods {usec}\nnr_throttled {usec}\n"));
+        watched.files.write("proc/self/net/dev", line(bytes));
+        let (container, node) = watched.tick();
+        let rx_mbps = node.network.map(|network| network.rx_mbps);
+        (container.cpu_percent, container.throttled_percent, rx_mbps)
+    };
+    let usual = (Some(10.0), Some(100.0), Some(8.0));
+    assert_eq!(tick(5_000_000, u64::from(u32::MAX) - 500_000), (None, None, None), "nothing to compare with");
+    assert_eq!(tick(5_100_000, u64::from(u32::MAX) + 500_000), usual);
+    assert_eq!(tick(7, 7), (None, None, None), "a container that began anew, and a counter of 32 bits that wrapped");
+    assert_eq!(tick(100_007, 1_000_007), usual);
+    assert_eq!(tick(u64::MAX / 1_000, u64::MAX), (None, Some(100.0), None), "more than any machine can do");
+    assert_eq!(tick(100_007, 1_000_007), (None, None, None), "and back");
+    assert_eq!(tick(200_007, 2_000_007), usual);
+}
+
+#[test]
+fn a_machine_that_slept_has_rates_over_all_the_time_that_passed() {
+    let mut watched = Watched::new(FakeHost::new("slept", 1));
+    let mut tick = |usec: u64, slept: Duration| {
+        watched.now += slept;
+        watched.files.write(CPU_STAT, format!("usage_usec {usec}\n"));
+        watched.tick().0.cpu_percent
+    };
+    tick(0, Duration::ZERO);
+    assert_eq!(tick(100_000, Duration::ZERO), Some(10.0));
+    // A night's work of a tenth of a core, and an hour in which the clock went on and nothing ran.
+    assert_eq!(tick(100_000 + 3_000_000_000, Duration::from_secs(29_999)), Some(10.0));
+    assert_eq!(tick(3_000_200_000, Duration::from_secs(3_600)), Some(0.0));
+    assert_eq!(tick(3_000_300_000, Duration::ZERO), Some(10.0));
+}
+
+#[test]
+fn a_container_that_restarted_under_its_name_begins_anew() {
+    let mut watched = Watched::new(FakeHost::new("restarted", 1));
+    watched.run(None);
+    // Docker keeps the identifier, and the kernel makes a new cgroup with new counters.
+    let container = Container { found: Found::Cgroup("/shop/c1".into()), ..watched.files.containers().remove(0) };
+    for file in ["cpu.stat", "memory.current", "cpu.max", "memory.max", "memory.stat"] {
+        let text = std::fs::read(watched.files.path(&format!("sys/fs/cgroup/shop/c0/{file}"))).unwrap();
+        watched.files.write(&format!("sys/fs/cgroup/shop/c1/{file}"), text);
+    }
+    watched.files.write("sys/fs/cgroup/shop/c1/cpu.stat", "usage_usec 0\n");
+    watched.sampler.apply(Change::Started(container));
+    assert_eq!(watched.tick().0.cpu_percent, None, "the old counter is not the new one's");
+    watched.files.write("sys/fs/cgroup/shop/c1/cpu.stat", "usage_usec 100000\n");
+    assert_eq!(watched.tick().0.cpu_percent, Some(10.0));
 }

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod lab;
 mod run;
 mod setup;
@@ -48,6 +49,12 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Look for kernel files that the agent makes nonsense of; exit code 1 when one is found
+    Fuzz {
+        /// For how long
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// The Swarm on one machine, alone
     Lab {
         #[command(subcommand)]
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Command::Build { arch } => build::run(&arch),
         Command::Bench { what } => bench::run(what),
         Command::Demo { keep } => demo::run(keep),
+        Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Lab { action } => lab::run(action),
         Command::Test => test::run(),
         Command::Tidy => tidy::run(),

@@ -224,7 +224,7 @@ fn memory_percent(bytes: u64, limits: Limits, facts: &Facts) -> Option<f32> {
 fn throttled_percent(before: Throttling, now: Throttling) -> Option<f32> {
     let periods = rates::gained(Some(before.periods), Some(now.periods))?;
     let throttled = rates::gained(Some(before.throttled), Some(now.throttled))?;
-    rates::ratio_percent(throttled as f64, periods as f64)
+    rates::share_percent(throttled, periods)
 }
 
 #[cfg(test)]

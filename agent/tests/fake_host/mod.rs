@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use swarmguard_agent::cgroup::hierarchy::Hierarchies;
-use swarmguard_agent::discovery::{Change, plain};
+use swarmguard_agent::discovery::{Change, Container, plain};
 use swarmguard_agent::host::Host;
 use swarmguard_agent::node::Facts;
 use swarmguard_agent::sample::Sampler;
@@ -43,7 +43,7 @@ impl FakeHost {
         self.write(&format!("sys/fs/cgroup/shop/c{container}/memory.current"), &memory);
     }
 
-    pub(crate) fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
@@ -55,14 +55,23 @@ impl FakeHost {
 
     /// A sampler that has found all containers.
     pub(crate) fn sampler(&self) -> Sampler {
-        let sys = self.0.join("sys");
-        let mountinfo = format!("30 24 0:26 / {}/fs/cgroup rw - cgroup2 cgroup2 rw\n", sys.display());
-        let hierarchies = Hierarchies::parse(&mountinfo, &sys);
-        let found = plain::scan(&plain::mounts(&hierarchies), Path::new("shop"));
+        let hierarchies = self.hierarchies();
+        let found = self.containers();
         let facts = Facts { cores: 4, memory_bytes: Some(1 << 30), interface: None, link_mbps: Some(100.0) };
         let mut sampler = Sampler::new(Host::new(&self.0), "self", hierarchies, facts, None);
-        found.into_values().for_each(|container| sampler.apply(Change::Started(container)));
+        found.into_iter().for_each(|container| sampler.apply(Change::Started(container)));
         sampler
+    }
+
+    /// The containers that are found, in the order of their identifiers.
+    pub(crate) fn containers(&self) -> Vec<Container> {
+        plain::scan(&plain::mounts(&self.hierarchies()), Path::new("shop")).into_values().collect()
+    }
+
+    fn hierarchies(&self) -> Hierarchies {
+        let sys = self.0.join("sys");
+        let mountinfo = format!("30 24 0:26 / {}/fs/cgroup rw - cgroup2 cgroup2 rw\n", sys.display());
+        Hierarchies::parse(&mountinfo, &sys)
     }
 }
 

@@ -28,6 +28,12 @@ const SERVER_START: Duration = Duration::from_millis(200);
 /// A datagram that fills a packet of 1,500 bytes, so that each one is a packet.
 const DATAGRAM_BYTES: &str = "1472";
 
+const TRANSFER_PERCENT_MAX: f64 = 3.0;
+/// Nothing is cheaper for the kernel than a datagram that is thrown into a link between two namespaces of one machine,
+/// so nowhere else do two programs weigh as much. The receiver also sleeps, and is woken, more often when the sender
+/// gets slower, which is most of what is measured.
+const FLOOD_PERCENT_MAX: f64 = 10.0;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     LoopbackTcp,
@@ -64,9 +70,9 @@ struct Pair {
 }
 
 impl Pair {
-    /// With in relation to without, of medians.
+    /// With in relation to without, in the same run, since the machine is not as fast in all of them.
     fn ratio(&self, pick: fn(&Transfer) -> f64) -> f64 {
-        figure(&self.with, pick).median / figure(&self.without, pick).median
+        Figure::of(self.with.iter().zip(&self.without).map(|(with, without)| pick(with) / pick(without))).median
     }
 }
 
@@ -190,13 +196,13 @@ fn outcome(seconds: u32, runs: u32, pairs: &[Pair; 3]) -> Outcome {
     let less = |pair: &Pair| percent_more(1.0 / pair.ratio(throughput));
     let more = |pair: &Pair| percent_more(pair.ratio(cpu));
     let [loopback, link, packets] = pairs;
-    let promise = |what, found| Promise { what, found, at_most: 3.0 };
+    let promise = |what, found, at_most| Promise { what, found, at_most };
     let (lines, missed) = promises(&[
-        promise("TCP over loopback, % of throughput lost", less(loopback)),
-        promise("TCP over loopback, % more CPU time", more(loopback)),
-        promise("TCP over the link, % of throughput lost", less(link)),
-        promise("TCP over the link, % more CPU time", more(link)),
-        promise("UDP over the link, % more CPU time", more(packets)),
+        promise("TCP over loopback, % of throughput lost", less(loopback), TRANSFER_PERCENT_MAX),
+        promise("TCP over loopback, % more CPU time", more(loopback), TRANSFER_PERCENT_MAX),
+        promise("TCP over the link, % of throughput lost", less(link), TRANSFER_PERCENT_MAX),
+        promise("TCP over the link, % more CPU time", more(link), TRANSFER_PERCENT_MAX),
+        promise("UDP over the link, % more CPU time", more(packets), FLOOD_PERCENT_MAX),
     ]);
     let text = format!(
         "\n{runs} transfers of {seconds} s each: median (least-most); link: a veth pair and a bridge\n\n{}\n{lines}",
@@ -224,13 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_and_what_is_more_are_relations_of_medians() {
-        let transfer = |gbit_per_s, cpu_ns_per_kib| Transfer { gbit_per_s, cpu_ns_per_kib };
-        let pair = Pair {
-            without: vec![transfer(10.0, 100.0), transfer(10.0, 100.0), transfer(90.0, 1.0)],
-            with: vec![transfer(8.0, 104.0); 3],
-        };
+    fn what_is_lost_and_what_is_more_are_relations_within_a_run() {
+        let transfer = |gbit_per_s| Transfer { gbit_per_s, cpu_ns_per_kib: 100.0 / gbit_per_s };
+        let pair =
+            Pair { without: [10.0, 20.0, 100.0].map(transfer).to_vec(), with: [8.0, 16.0, 1.0].map(transfer).to_vec() };
         assert_eq!(pair.ratio(|transfer| transfer.gbit_per_s), 0.8);
-        assert_eq!(pair.ratio(|transfer| transfer.cpu_ns_per_kib), 1.04);
+        assert_eq!(pair.ratio(|transfer| transfer.cpu_ns_per_kib), 1.25);
     }
 }
