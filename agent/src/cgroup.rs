@@ -132,6 +132,11 @@ impl KeptFile {
         self.file.is_some()
     }
 
+    /// Whether it cannot be read any more, as the files of a cgroup that is gone.
+    fn is_gone(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.read_at(&mut [0], 0).is_err())
+    }
+
     /// Reads it from its beginning in one system call; absent if it cannot be read (its cgroup is gone) or is longer
     /// than `buffer`.
     pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
@@ -200,6 +205,15 @@ impl Cgroup {
     /// The v2 cgroup's id, by which kernel programs know it.
     pub fn id(&self) -> Option<u64> {
         self.id
+    }
+
+    /// Whether it is gone: its file of CPU time cannot be read, which is more than that it makes no sense.
+    pub fn is_gone(&self) -> bool {
+        match &self.cpu {
+            Cpu::V1(cpu) => cpu.is_gone(),
+            Cpu::V2(cpu) => cpu.is_gone(),
+            Cpu::Absent => false,
+        }
     }
 
     /// CPU time, from one file.

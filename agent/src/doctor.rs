@@ -1,6 +1,7 @@
 //! `swarmguard-agent doctor`: what this kernel and this process's rights offer, and what is missing for more.
 //!
-//! The same facts and the same decision as at the agent's start, in words. It attaches nothing.
+//! The same facts and the same decision as at the agent's start, in words. What is to be attached is loaded, so that the
+//! kernel's verifier has its say, and then attached to nothing.
 
 use std::fmt::Write;
 
@@ -9,7 +10,8 @@ use swarmguard_daemon::presence;
 
 use crate::config::Config;
 use crate::discovery;
-use crate::kernel::support::{self, BpfCall, Capability, Facts, MEMORY_HELP, Plan};
+use crate::kernel::programs;
+use crate::kernel::support::{self, BpfCall, Capability, Facts, MEMORY_HELP, Plan, Reason};
 
 const CAPABILITIES: [Capability; 4] =
     [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon, Capability::SysAdmin];
@@ -20,13 +22,21 @@ pub async fn examine(config: &Config, json: bool) -> String {
     let facts = Facts::gather(&host, &crate::hierarchies(&host));
     let docker = discovery::once(&config.docker_host, config.node.as_ref()).await;
     let docker = docker.map(|(_, containers)| containers.len()).map_err(|error| presence::chain(&error));
-    let plan = support::decide(&facts);
+    let plan = tried(support::decide(&facts));
     if json { machines(&facts, &docker, &plan) } else { people(&facts, &docker, &plan, &config.docker_host) }
+}
+
+/// The plan, less what the kernel does not take after all.
+fn tried(plan: Plan) -> Plan {
+    let refused = |error: programs::AttachError| Reason::Program(presence::chain(&error));
+    let network = plan.network.and_then(|root| programs::try_network().map(|()| root).map_err(refused));
+    let oom = plan.oom.and_then(|()| programs::try_oom().map_err(refused));
+    Plan { network, oom }
 }
 
 fn machines(facts: &Facts, docker: &Result<usize, String>, plan: &Plan) -> String {
     let capabilities = CAPABILITIES.map(|capability| (capability.name(), facts.capabilities.has(capability)));
-    let reason = |error: Option<&support::Reason>| error.map(ToString::to_string);
+    let reason = |error: Option<&Reason>| error.map(ToString::to_string);
     let whole = json!({
         "facts": {
             "kernel": facts.version.map(|version| version.to_string()),

@@ -125,6 +125,18 @@ fn a_file_that_opens_and_cannot_be_read_is_absent_and_counted() {
 }
 
 #[test]
+fn a_container_of_which_nothing_can_be_understood_is_not_gone() {
+    let files = FakeHost::new("misunderstood", 1);
+    std::fs::remove_file(files.path(MEMORY_CURRENT)).unwrap();
+    let mut watched = Watched::new(files);
+    watched.run(None);
+    watched.files.write(CPU_STAT, "usage_usec lots\n");
+    assert_eq!(watched.tick().0.cpu_percent, None);
+    watched.run(None);
+    assert!(watched.tick().0.cpu_percent.is_some());
+}
+
+#[test]
 fn limits_that_make_no_sense_are_unknown_and_not_unlimited() {
     for nonsense in NONSENSE {
         let files = FakeHost::new("limits", 1);

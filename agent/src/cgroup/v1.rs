@@ -34,6 +34,10 @@ impl Cpu {
         reader.read(&self.controller.as_ref()?.stat, Throttling::parse)
     }
 
+    pub(super) fn is_gone(&self) -> bool {
+        self.usage.is_gone()
+    }
+
     pub(super) fn limit(&self) -> Option<Limit<f64>> {
         let directory = &self.controller.as_ref()?.directory;
         parse::v1_cpu_limit(&read_once(directory, "cpu.cfs_quota_us")?, &read_once(directory, "cpu.cfs_period_us")?)

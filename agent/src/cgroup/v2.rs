@@ -27,6 +27,10 @@ impl Cpu {
         usage.unwrap_or_default()
     }
 
+    pub(super) fn is_gone(&self) -> bool {
+        self.stat.is_gone()
+    }
+
     pub(super) fn limit(&self) -> Option<Limit<f64>> {
         parse::v2_cpu_limit(&read_once(&self.directory, "cpu.max")?)
     }

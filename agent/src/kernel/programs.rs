@@ -76,25 +76,53 @@ pub struct NetworkPrograms {
     _links: [CgroupSkbLink; 2],
 }
 
+const INGRESS: &str = "ingress";
+const EGRESS: &str = "egress";
+const EGRESS_RETRANSMITS: &str = "egress_retransmits";
+
+/// What the kernel has taken, attached to nothing yet.
+struct Loaded {
+    object: Ebpf,
+    /// The program for what is sent that this kernel takes.
+    egress: &'static str,
+    processors: u32,
+}
+
+/// Whether this kernel takes the programs that count traffic. They are attached to nothing, and gone afterwards.
+///
+/// # Errors
+/// When it does not.
+pub fn try_network() -> Result<(), AttachError> {
+    load_network().map(|_| ())
+}
+
+fn load_network() -> Result<Loaded, AttachError> {
+    let processors = aya::util::nr_cpus().map_err(|(what, source)| AttachError::Open { what: what.into(), source })?;
+    let processors = u32::try_from(processors).unwrap_or(u32::MAX);
+    let mut loader = loader();
+    loader.map_max_entries("TRAFFIC", CONTAINERS_MAX.saturating_mul(processors));
+    let mut object = loader.load(NETWORK)?;
+    cgroup_skb(&mut object, INGRESS)?.load()?;
+    // The verifier of an old kernel does not let a program look at a socket; what it does let be counted still is.
+    let mut egress = EGRESS_RETRANSMITS;
+    if cgroup_skb(&mut object, egress)?.load().is_err() {
+        egress = EGRESS;
+        cgroup_skb(&mut object, egress)?.load()?;
+    }
+    Ok(Loaded { object, egress, processors })
+}
+
 /// Loads the programs that count traffic and attaches them to the hierarchy mounted at `root`.
 ///
 /// # Errors
 /// When the kernel does not take them.
 pub fn attach_network(root: &Path) -> Result<NetworkPrograms, AttachError> {
     let open = |what: String| move |source| AttachError::Open { what, source };
-    let processors = aya::util::nr_cpus().map_err(|(what, source)| AttachError::Open { what: what.into(), source })?;
-    let processors = u32::try_from(processors).unwrap_or(u32::MAX);
-    let mut loader = loader();
-    loader.map_max_entries("TRAFFIC", CONTAINERS_MAX.saturating_mul(processors));
-    let mut object = loader.load(NETWORK)?;
     let cgroup = File::open(root).map_err(open(format!("opening {}", root.display())))?;
-    let ingress = attach(&mut object, "ingress", &cgroup, CgroupSkbAttachType::Ingress)?;
-    // The verifier of an old kernel does not let a program look at a socket; what it does let be counted still is.
-    let (egress, tcp_retransmits) =
-        match attach(&mut object, "egress_retransmits", &cgroup, CgroupSkbAttachType::Egress) {
-            Ok(link) => (link, true),
-            Err(_) => (attach(&mut object, "egress", &cgroup, CgroupSkbAttachType::Egress)?, false),
-        };
+    let Loaded { mut object, egress, processors } = load_network()?;
+    let tcp_retransmits = egress == EGRESS_RETRANSMITS;
+    let ingress = attach(&mut object, INGRESS, &cgroup, CgroupSkbAttachType::Ingress)?;
+    let egress = attach(&mut object, egress, &cgroup, CgroupSkbAttachType::Egress)?;
     let containers = HashMap::try_from(map(&mut object, "CONTAINERS")?)?;
     let levels = aya::maps::Array::try_from(map(&mut object, "LEVELS")?)?;
     let Map::Array(counters) = map(&mut object, "TRAFFIC")? else { return Err(AttachError::Missing("TRAFFIC")) };
@@ -113,10 +141,8 @@ pub struct OomProgram {
 /// # Errors
 /// When the kernel does not take it. Must be called inside a runtime.
 pub fn attach_oom() -> Result<OomProgram, AttachError> {
-    let mut object = loader().load(OOM)?;
-    let program = object.program_mut("oom_kill").ok_or(AttachError::Missing("oom_kill"))?;
-    let program: &mut TracePoint = program.try_into()?;
-    program.load()?;
+    let mut object = load_oom()?;
+    let program = oom_kill(&mut object)?;
     let link = program.attach("oom", "mark_victim")?;
     let link = program.take_link(link)?;
     let kills = RingBuf::try_from(map(&mut object, "OOM_KILLS")?)?;
@@ -126,6 +152,24 @@ pub fn attach_oom() -> Result<OomProgram, AttachError> {
     let kills =
         kills.map_err(|error| AttachError::Open { what: "waiting for kills".to_owned(), source: error.into() })?;
     Ok(OomProgram { kills, _link: link })
+}
+
+/// Whether this kernel takes the program that tells of kills. It is attached to nothing, and gone afterwards.
+///
+/// # Errors
+/// When it does not.
+pub fn try_oom() -> Result<(), AttachError> {
+    load_oom().map(|_| ())
+}
+
+fn load_oom() -> Result<Ebpf, AttachError> {
+    let mut object = loader().load(OOM)?;
+    oom_kill(&mut object)?.load()?;
+    Ok(object)
+}
+
+fn oom_kill(object: &mut Ebpf) -> Result<&mut TracePoint, AttachError> {
+    Ok(object.program_mut("oom_kill").ok_or(AttachError::Missing("oom_kill"))?.try_into()?)
 }
 
 impl fmt::Debug for OomProgram {
@@ -152,11 +196,14 @@ fn attach(
     cgroup: &File,
     direction: CgroupSkbAttachType,
 ) -> Result<CgroupSkbLink, AttachError> {
-    let program: &mut CgroupSkb = object.program_mut(name).ok_or(AttachError::Missing(name))?.try_into()?;
-    program.load()?;
+    let program = cgroup_skb(object, name)?;
     // A link of its own, which never replaces or excludes what others have attached.
     let link = program.attach(cgroup, direction, CgroupAttachMode::Single)?;
     Ok(program.take_link(link)?)
+}
+
+fn cgroup_skb<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut CgroupSkb, AttachError> {
+    Ok(object.program_mut(name).ok_or(AttachError::Missing(name))?.try_into()?)
 }
 
 fn map(object: &mut Ebpf, name: &'static str) -> Result<Map, AttachError> {

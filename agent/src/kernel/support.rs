@@ -182,6 +182,9 @@ pub enum Reason {
         "the kernel refuses the bpf system call ({0}): look for a seccomp profile, lockdown=, or CONFIG_BPF_SYSCALL"
     )]
     Refused(String),
+    /// The kernel does not take the program itself.
+    #[error("the kernel does not take the program, please report this: {0}")]
+    Program(String),
     /// Nothing to attach to.
     #[error(
         "the tracepoint oom:mark_victim cannot be found: mount -t tracefs tracefs /sys/kernel/tracing, and let this process read it"

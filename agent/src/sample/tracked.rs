@@ -99,7 +99,7 @@ impl Tracked {
         let cpu = self.cgroup.cpu(reader);
         let is_turn = self.before.is_none() || self.is_turn(turn.number, sample);
         let memory_bytes = self.memory_bytes(cpu, is_turn, turn, reader);
-        if cpu.ns.is_none() && memory_bytes.is_none() && self.before.is_some_and(|before| before.cpu_ns.is_some()) {
+        if cpu.ns.is_none() && memory_bytes.is_none() && self.before.is_some() && self.cgroup.is_gone() {
             return Told::Gone;
         }
         let network = self.network.read(turn.programs, Interfaces::NotLoopback, reader);

@@ -108,7 +108,7 @@ fn run(boot: Boot) -> Result<Printed> {
 fn plain() -> String {
     let mut script = String::from("prepare\ndoctor doctor\n");
     counted(&mut script, "counted", &TRANSFERS);
-    script.push_str("refused\nmount -t tmpfs tmpfs /sys/kernel/btf\npart btf\nls /sys/kernel/btf\n");
+    script.push_str("refused\npressure\nkilled\nmount -t tmpfs tmpfs /sys/kernel/btf\npart btf\nls /sys/kernel/btf\n");
     counted(&mut script, "without-btf", &SHORT_TRANSFERS);
     script
 }

@@ -117,6 +117,40 @@ fn who_may_not_use_bpf_measures_all_else_and_is_told_what_is_missing() {
 }
 
 #[test]
+fn pressure_is_what_the_kernel_says() {
+    on_each(|arch, printed| {
+        let in_file = |part: &str| {
+            let text = printed.part(part).unwrap();
+            let (_, rest) = text.split_once("some avg10=").unwrap();
+            rest.split(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        let (before, after) = (in_file("pressure before"), in_file("pressure after"));
+        let told = container(printed, "pressed", "a").number("cpu_pressure_percent").unwrap();
+        println!("{arch}: {before} %, told {told} %, then {after} %");
+        assert!(before > 0.0 && (before..=after).contains(&told), "{arch}: {before}, told {told}, then {after}");
+        assert_eq!(container(printed, "pressed", "idle").number("cpu_pressure_percent"), Some(0.0), "{arch}");
+    });
+}
+
+#[test]
+fn a_kill_for_lack_of_memory_is_told_at_once_and_not_at_the_next_tick() {
+    on_each(|arch, printed| {
+        const TOLD: &str = "killed for lack of memory";
+        let (before, after) = (printed.part("killed before").unwrap(), printed.part("killed").unwrap());
+        assert!(!before.contains(TOLD), "{arch}: {before}");
+        assert_eq!(after.matches(TOLD).count(), 1, "{arch}: {after}");
+        assert!(after.lines().any(|line| line.contains(TOLD) && line.contains("kills=1")), "{arch}: {after}");
+        assert!(printed.part("killed counted").unwrap().contains("oom_kill 1\n"), "{arch}");
+        assert_eq!(json(printed, "killed doctor json")["decisions"]["oom_events"], true, "{arch}");
+        assert_eq!(
+            json(printed, "doctor json")["decisions"]["oom_events"],
+            false,
+            "{arch}: tracefs was not mounted yet"
+        );
+    });
+}
+
+#[test]
 fn without_the_memory_controller_memory_is_absent_and_never_zero() {
     let printed = printed(Boot::WithoutMemory).unwrap();
     for cgroup in ["a", "b", "idle"] {

@@ -104,6 +104,47 @@ busy() {
     sh -c "echo 0 > $parent/a/cgroup.procs; while :; do :; done" &
 }
 
+# How long the cgroup a waits for a processor, before the agent looks, by the agent, and after: two want the same one.
+pressure() {
+    busy
+    first=$!
+    busy
+    second=$!
+    tries=0
+    until [ $tries -ge 40 ] || grep -q "some avg10=[1-9]" "$parent/a/cpu.pressure"; do
+        tries=$((tries + 1))
+        sleep 0.5
+    done
+    part "pressure before"
+    cat "$parent/a/cpu.pressure"
+    measure pressed
+    part "pressure after"
+    cat "$parent/a/cpu.pressure"
+    kill "$first" "$second"
+}
+
+# The agent, which ticks only every minute here, is told at once when a process is killed for lack of memory.
+killed() {
+    mount -t tracefs tracefs /sys/kernel/tracing 2> /dev/null
+    doctor "killed doctor"
+    mkdir "$parent/small"
+    echo 8388608 > "$parent/small/memory.max"
+    $agent --cgroup-parent test --interval 60s > /tmp/killed 2>&1 &
+    sampler=$!
+    until ls -l "/proc/$sampler/fd" 2> /dev/null | grep -q bpf-map; do sleep 0.1; done
+    sleep 1
+    part "killed before"
+    cat /tmp/killed
+    sh -c "echo 0 > $parent/small/cgroup.procs; dd if=/dev/zero of=/dev/null bs=64M count=1" > /dev/null 2>&1
+    sleep 1
+    part killed
+    cat /tmp/killed
+    part "killed counted"
+    cat "$parent/small/memory.events"
+    kill "$sampler"
+    rmdir "$parent/small"
+}
+
 # doctor NAME
 doctor() {
     part "$1"
