@@ -104,6 +104,12 @@ impl Reader {
         value
     }
 
+    /// Counts a reading that was understood, and yet cannot be.
+    pub fn refuse<T>(&mut self) -> Option<T> {
+        self.failed += 1;
+        None
+    }
+
     /// Readings that failed since the start.
     pub fn failed(&self) -> u64 {
         self.failed

@@ -226,12 +226,14 @@ mod tests {
     fn every_key_can_be_in_the_file() {
         let text = "node: n1\ninterval: 500ms\ncollector: [http://a:5000, http://b:5000]\n\
                     influx-url: http://db:8086/write?db=x\ninflux-token: t\nflush-interval: 5\niface: eth0\n\
-                    link-mbps: 100\ndocker-host: tcp://d:2375\nhost-root: /host\nlog: debug\n";
+                    link-mbps: 100\ndocker-host: tcp://d:2375\ncgroup-parent: system.slice\n\
+                    host-root: /host\nlog: debug\n";
         let config = parse(text).resolve().unwrap();
         assert_eq!(config.collectors.len(), 2);
         assert_eq!(config.interval, Some(Duration::from_millis(500)));
         assert_eq!(config.flush_interval, Duration::from_secs(5));
         assert_eq!(config.log, tracing::Level::DEBUG);
+        assert_eq!(config.cgroup_parent, Some("system.slice".into()));
         assert!(config.influx.is_some());
     }
 

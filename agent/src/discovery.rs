@@ -53,8 +53,9 @@ pub struct Container {
 pub enum Found {
     /// By its first process, as the host numbers it: Docker's containers.
     Process(i64),
-    /// By its path in every hierarchy: cgroups that are no containers, see [`plain`].
-    Cgroup(PathBuf),
+    /// By its path in every hierarchy, and its inode in one, since a path can be made anew: cgroups that are no
+    /// containers, see [`plain`].
+    Cgroup(PathBuf, u64),
 }
 
 /// What discovery tells the sampler.

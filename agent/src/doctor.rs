@@ -4,13 +4,14 @@
 //! kernel's verifier has its say, and then attached to nothing.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use serde_json::json;
 use swarmguard_daemon::presence;
 
 use crate::config::Config;
 use crate::discovery;
-use crate::kernel::programs;
+use crate::kernel::programs::{self, TcpRetransmits};
 use crate::kernel::support::{self, BpfCall, Capability, Facts, MEMORY_HELP, Plan, Reason};
 
 const CAPABILITIES: [Capability; 4] =
@@ -22,19 +23,26 @@ pub async fn examine(config: &Config, json: bool) -> String {
     let facts = Facts::gather(&host, &crate::hierarchies(&host));
     let docker = discovery::once(&config.docker_host, config.node.as_ref()).await;
     let docker = docker.map(|(_, containers)| containers.len()).map_err(|error| presence::chain(&error));
-    let plan = tried(support::decide(&facts));
-    if json { machines(&facts, &docker, &plan) } else { people(&facts, &docker, &plan, &config.docker_host) }
+    let tried = Tried::all(support::decide(&facts));
+    if json { machines(&facts, &docker, &tried) } else { people(&facts, &docker, &tried, &config.docker_host) }
 }
 
 /// The plan, less what the kernel does not take after all.
-fn tried(plan: Plan) -> Plan {
-    let refused = |error: programs::AttachError| Reason::Program(presence::chain(&error));
-    let network = plan.network.and_then(|root| programs::try_network().map(|()| root).map_err(refused));
-    let oom = plan.oom.and_then(|()| programs::try_oom().map_err(refused));
-    Plan { network, oom }
+struct Tried {
+    network: Result<(PathBuf, TcpRetransmits), Reason>,
+    oom: Result<(), Reason>,
 }
 
-fn machines(facts: &Facts, docker: &Result<usize, String>, plan: &Plan) -> String {
+impl Tried {
+    fn all(plan: Plan) -> Self {
+        let refused = |error: programs::AttachError| Reason::Program(presence::chain(&error));
+        let try_network = |root| programs::try_network().map(|retransmits| (root, retransmits)).map_err(refused);
+        let try_oom = |()| programs::try_oom().map_err(refused);
+        Self { network: plan.network.and_then(try_network), oom: plan.oom.and_then(try_oom) }
+    }
+}
+
+fn machines(facts: &Facts, docker: &Result<usize, String>, plan: &Tried) -> String {
     let capabilities = CAPABILITIES.map(|capability| (capability.name(), facts.capabilities.has(capability)));
     let reason = |error: Option<&Reason>| error.map(ToString::to_string);
     let whole = json!({
@@ -53,6 +61,7 @@ fn machines(facts: &Facts, docker: &Result<usize, String>, plan: &Plan) -> Strin
         "decisions": {
             "network_source": if plan.network.is_ok() { "ebpf" } else { "proc_net_dev" },
             "network_reason": reason(plan.network.as_ref().err()),
+            "tcp_retransmits": plan.network.as_ref().is_ok_and(|(_, retransmits)| retransmits.is_ok()),
             "oom_events": plan.oom.is_ok(),
             "oom_reason": reason(plan.oom.as_ref().err()),
             "memory_help": (!facts.memory_controller).then_some(MEMORY_HELP),
@@ -75,7 +84,7 @@ impl Row {
     }
 }
 
-fn people(facts: &Facts, docker: &Result<usize, String>, plan: &Plan, docker_host: &str) -> String {
+fn people(facts: &Facts, docker: &Result<usize, String>, plan: &Tried, docker_host: &str) -> String {
     let rows = [kernel(facts), memory(facts), pressure(facts), docker_row(docker, docker_host), capabilities(facts)];
     let rows = rows.into_iter().chain([network(plan), kills(plan)]);
     let mut text = String::new();
@@ -132,9 +141,13 @@ fn capabilities(facts: &Facts) -> Row {
     }
 }
 
-fn network(plan: &Plan) -> Row {
+fn network(plan: &Tried) -> Row {
     match &plan.network {
-        Ok(root) => Row::new("network", format!("counted in the kernel, at {}", root.display()), None),
+        Ok((root, Ok(()))) => Row::new("network", format!("counted in the kernel, at {}", root.display()), None),
+        Ok((root, Err(reason))) => {
+            let found = format!("counted in the kernel, at {}, but no TCP segments sent again", root.display());
+            Row::new("network", found, Some(reason.clone()))
+        }
         Err(reason) => {
             let found = "read from /proc/PID/net/dev; absent for host-network containers";
             Row::new("network", found, Some(reason.to_string()))
@@ -142,7 +155,7 @@ fn network(plan: &Plan) -> Row {
     }
 }
 
-fn kills(plan: &Plan) -> Row {
+fn kills(plan: &Tried) -> Row {
     match &plan.oom {
         Ok(()) => Row::new("out-of-memory kills", "told by the kernel as they happen", None),
         Err(reason) => Row::new("out-of-memory kills", "seen within thirty ticks", Some(reason.to_string())),

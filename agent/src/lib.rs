@@ -219,9 +219,12 @@ impl Agent {
     /// A process was killed for lack of memory: whose it was is alerted on at once, whatever the thresholds.
     fn tell_kills(&mut self, wall: SystemTime) {
         let (at, number) = (Timestamp::from(wall), self.sampler.last(false).number);
+        let is_alerted = self.policy.borrow().alert_immediately;
         for sample in self.sampler.look_for_kills() {
             tracing::warn!(container = %sample.id.short(), kills = sample.oom_kills, "killed for lack of memory");
-            self.collectors.alert(&alert(at, number, &self.node, sample));
+            if is_alerted {
+                self.collectors.alert(&alert(at, number, &self.node, sample));
+            }
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::cgroup::{Cgroup, Reader};
 use crate::discovery::{Change, Container, Found};
 use crate::host::Host;
 use crate::kernel::programs::NetworkPrograms;
-use crate::kernel::support::MEMORY_HELP;
+use crate::kernel::support::{self, MEMORY_HELP};
+use crate::kernel::traffic::EnterError;
 use crate::network::{Counters, Source};
 use crate::node::{Facts, Node};
 use tracked::{Slow, Told, Tracked, Turn};
@@ -57,6 +58,15 @@ pub struct Wanted {
     pub memory_percent: f32,
 }
 
+/// What is the matter with many containers alike is said of the first one.
+#[derive(Debug, Default)]
+struct ToldOnce {
+    foreign: bool,
+    no_memory: bool,
+    full: bool,
+    uncounted: bool,
+}
+
 /// Reads the node and all known containers.
 #[derive(Debug)]
 pub struct Sampler {
@@ -73,8 +83,7 @@ pub struct Sampler {
     extras: Vec<Extra>,
     ticks: u64,
     reader: Reader,
-    memory_untold: bool,
-    full_is_told: bool,
+    told: ToldOnce,
 }
 
 impl Sampler {
@@ -106,8 +115,7 @@ impl Sampler {
             extras: Vec::new(),
             ticks: 0,
             reader,
-            memory_untold: false,
-            full_is_told: false,
+            told: ToldOnce::default(),
         }
     }
 
@@ -165,23 +173,47 @@ impl Sampler {
             self.remove(index);
         }
         let Some(membership) = self.membership(&container) else { return };
-        if membership.is_foreign() {
+        if membership.is_foreign() && !std::mem::replace(&mut self.told.foreign, true) {
             tracing::warn!(
                 container = %container.id.short(),
                 "its cgroup is outside this agent's cgroup namespace: run the agent's container with --cgroupns=host"
             );
         }
         let cgroup = Cgroup::open(&self.hierarchies, &membership);
-        if !cgroup.tells_memory() && !self.memory_untold {
-            self.memory_untold = true;
-            tracing::warn!(help = MEMORY_HELP, "the kernel does not count memory by container: it is absent");
+        if !cgroup.tells_memory() && !std::mem::replace(&mut self.told.no_memory, true) {
+            match support::counts_memory(&self.hierarchies) {
+                true => tracing::warn!(container = %container.id.short(), "its memory files cannot be opened"),
+                false => {
+                    tracing::warn!(help = MEMORY_HELP, "the kernel does not count memory by container: it is absent")
+                }
+            }
+        }
+        if self.is_counted_twice(&container, cgroup.id()) {
+            return;
         }
         let network = self.network(&container, &cgroup, &membership);
         let limits = cgroup.limits();
         let Err(index) = self.place(container.id) else { return };
-        self.samples.insert(index, unmeasured(&container));
+        // A kill is one that is not in the first count.
+        let oom_kills = cgroup.oom_kills(&mut self.reader);
+        self.samples.insert(index, ContainerSample { oom_kills, ..unmeasured(&container) });
         self.extras.insert(index, Extra::default());
         self.tracked.insert(index, Tracked { container, cgroup, limits, network, before: None, slow: Slow::default() });
+    }
+
+    /// Whether a cgroup that is known by its path is a container of Docker's too, which it then stays; one that was known
+    /// by its path before Docker told of it is forgotten.
+    fn is_counted_twice(&mut self, container: &Container, cgroup: Option<u64>) -> bool {
+        let same = |tracked: &Tracked| cgroup.is_some() && tracked.cgroup.id() == cgroup;
+        let Some(index) = self.tracked.iter().position(same) else { return false };
+        match (&container.found, &self.tracked[index].container.found) {
+            (Found::Cgroup(..), _) => true,
+            (Found::Process(_), Found::Cgroup(..)) => {
+                self.remove(index);
+                false
+            }
+            (Found::Process(_), Found::Process(_)) => false,
+        }
     }
 
     /// Where a container's process or path is; nothing for one that is gone already: its end was or will be told too.
@@ -191,24 +223,28 @@ impl Sampler {
                 let text = std::fs::read_to_string(self.host.proc(&format!("{pid}/cgroup"))).ok()?;
                 Some(Membership::parse(&text))
             }
-            Found::Cgroup(path) => Some(Membership::everywhere(&self.hierarchies, path)),
+            Found::Cgroup(path, _) => Some(Membership::everywhere(&self.hierarchies, path)),
         }
     }
 
     fn network(&mut self, container: &Container, cgroup: &Cgroup, membership: &Membership) -> Source {
-        let of_namespace = || match &container.found {
-            Found::Process(pid) if !container.host_network => {
-                Source::proc_net_dev(&self.host.proc(&format!("{pid}/net/dev")))
-            }
-            Found::Process(_) | Found::Cgroup(_) => Source::Absent,
-        };
+        let of_namespace = || of_namespace(&self.host, container);
         let (Some(programs), Some(id), Some(level)) = (&mut self.programs, cgroup.id(), membership.v2_level()) else {
             return of_namespace();
         };
+        // An engine that puts containers into v1's hierarchies alone leaves them all in one cgroup of v2.
+        if let Some(other) = self.tracked.iter_mut().find(|tracked| tracked.cgroup.id() == Some(id)) {
+            let own = self::of_namespace(&self.host, &other.container);
+            if let Source::Ebpf(place) = std::mem::replace(&mut other.network, own) {
+                programs.traffic.leave(place);
+            }
+            return of_namespace();
+        }
         match programs.traffic.enter(id, level) {
             Ok(place) => Source::Ebpf(place),
             Err(error) => {
-                if !std::mem::replace(&mut self.full_is_told, true) {
+                let told = if error == EnterError::Full { &mut self.told.full } else { &mut self.told.uncounted };
+                if !std::mem::replace(told, true) {
                     tracing::warn!(container = %container.id.short(), %error, "traffic is read from /proc, where it can be");
                 }
                 of_namespace()
@@ -268,14 +304,21 @@ impl Sampler {
             let before = sample.oom_kills;
             let now = tracked.cgroup.oom_kills(reader);
             sample.oom_kills = now.or(before);
-            // The first kill of a container that was not looked at yet is one too.
-            (now > Some(before.unwrap_or(0))).then_some(&*sample)
+            now.zip(before).is_some_and(|(now, before)| now > before).then_some(&*sample)
         })
     }
 
     /// Containers known, and the programs that count their traffic.
     pub fn state(&self) -> (usize, Option<&NetworkPrograms>) {
         (self.tracked.len(), self.programs.as_ref())
+    }
+}
+
+/// What a container's network namespace tells, if it has one of its own.
+fn of_namespace(host: &Host, container: &Container) -> Source {
+    match &container.found {
+        Found::Process(pid) if !container.host_network => Source::proc_net_dev(&host.proc(&format!("{pid}/net/dev"))),
+        Found::Process(_) | Found::Cgroup(..) => Source::Absent,
     }
 }
 

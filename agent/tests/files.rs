@@ -241,7 +241,7 @@ fn a_container_that_restarted_under_its_name_begins_anew() {
     let mut watched = Watched::new(FakeHost::new("restarted", 1));
     watched.run(None);
     // Docker keeps the identifier, and the kernel makes a new cgroup with new counters.
-    let container = Container { found: Found::Cgroup("/shop/c1".into()), ..watched.files.containers().remove(0) };
+    let container = Container { found: Found::Cgroup("/shop/c1".into(), 1), ..watched.files.containers().remove(0) };
     for file in ["cpu.stat", "memory.current", "cpu.max", "memory.max", "memory.stat"] {
         let text = std::fs::read(watched.files.path(&format!("sys/fs/cgroup/shop/c0/{file}"))).unwrap();
         watched.files.write(&format!("sys/fs/cgroup/shop/c1/{file}"), text);

@@ -124,8 +124,8 @@ pub struct NodeSample {
     pub network: Option<Network>,
     /// The speed of its link, in Mbit/s.
     pub link_mbps: Option<f32>,
-    /// Files of containers that could not be read or understood since the agent started; their values were absent.
+    /// Files of the node and of containers that could not be read or understood since the agent started; their values were absent.
     pub readings_failed: u64,
-    /// Containers whose traffic the kernel programs do not count for want of a place.
+    /// Containers whose traffic the kernel programs do not count: no place, too deep, or in no cgroup of their own.
     pub network_uncounted: u32,
 }

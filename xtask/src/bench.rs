@@ -47,8 +47,11 @@ pub(crate) enum Bench {
     /// The agent's cost per container with 1, 10, 50, 100 and 500 cgroups
     Scale {
         /// Seconds of each measurement
-        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=3600))]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(10..=3600))]
         seconds: u32,
+        /// Measurements of each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+        runs: u32,
         /// Also write the figures here as JSON; - is the standard output
         #[arg(long)]
         json: Option<PathBuf>,
@@ -77,7 +80,7 @@ pub(crate) fn run(what: Bench) -> Result<()> {
             Bench::Agent { containers, seconds, runs, json } => {
                 (Box::pin(agent::run(agent::Options { containers, seconds, runs }, &binaries, &floor)), json)
             }
-            Bench::Scale { seconds, json } => (Box::pin(scale::run(seconds, &binaries)), json),
+            Bench::Scale { seconds, runs, json } => (Box::pin(scale::run(seconds, runs, &binaries)), json),
             Bench::Packets { seconds, runs, json } => (Box::pin(packets::run(seconds, runs, &binaries)), json),
         };
         let done = tokio::select! {

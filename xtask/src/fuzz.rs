@@ -44,6 +44,17 @@ pub(crate) fn run(seconds: u32) -> Result<()> {
     Ok(())
 }
 
+/// Format and lints of the fuzz target, which no other build comes by.
+pub(crate) fn check() -> Result<()> {
+    let manifest = root().join("agent/fuzz/Cargo.toml").display().to_string();
+    run_command(cargo(&["fmt", "--manifest-path", &manifest, "--", "--check"]))?;
+    let mut lint = cargo(&["clippy", "--quiet", "--manifest-path", &manifest, "--", "--deny", "warnings"]);
+    // Nothing is linked, so libFuzzer need not be compiled.
+    lint.env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a");
+    lint.env("CARGO_TARGET_DIR", target_folder().join("fuzz/check"));
+    run_command(lint)
+}
+
 /// Builds one of the two programs, each with its own flags and so in a folder of its own.
 fn build(folder: &Path, name: &str, flags: &[&str]) -> Result<std::path::PathBuf> {
     let target = folder.join(name);

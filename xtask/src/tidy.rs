@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::fuzz;
 use crate::run::{cargo, output, root, run as run_command, say};
 
 /// Longer files are to be split.
@@ -12,6 +13,7 @@ const LINES_MAX: usize = 450;
 pub(crate) fn run() -> Result<()> {
     run_command(cargo(&["fmt", "--all", "--check"])).context("run: cargo fmt")?;
     run_command(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    fuzz::check()?;
     house_rules()?;
     say("tidy: format, lints and house rules hold");
     Ok(())

@@ -2,6 +2,7 @@
 
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
+#[allow(dead_code, reason = "each of those who share it needs a part")]
 #[path = "../../tests/spoilt/mod.rs"]
 mod spoilt;
 

@@ -5,6 +5,7 @@
 //! by itself.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,11 +42,11 @@ pub fn scan(mounts: &[PathBuf], parent: &Path) -> BTreeMap<ContainerId, Containe
     let below = parent.strip_prefix("/").unwrap_or(parent);
     let entries = mounts.iter().filter_map(|mount| std::fs::read_dir(mount.join(below)).ok()).flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let found = folders.map(|entry| container(&Path::new("/").join(below).join(entry.file_name())));
+    let found = folders.map(|entry| container(&Path::new("/").join(below).join(entry.file_name()), entry.ino()));
     found.map(|container| (container.id, container)).collect()
 }
 
-fn container(path: &Path) -> Container {
+fn container(path: &Path, inode: u64) -> Container {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Container {
         id: id(path),
@@ -53,7 +54,7 @@ fn container(path: &Path) -> Container {
         service: None,
         task: None,
         has_healthcheck: false,
-        found: Found::Cgroup(path.to_owned()),
+        found: Found::Cgroup(path.to_owned(), inode),
         host_network: true,
     }
 }
@@ -71,7 +72,7 @@ fn id(path: &Path) -> ContainerId {
 
 fn update(known: &mut BTreeMap<ContainerId, Container>, now: BTreeMap<ContainerId, Container>) -> Vec<Change> {
     let gone = known.keys().filter(|id| !now.contains_key(id)).map(|id| Change::Ended(*id));
-    let new = now.iter().filter(|(id, _)| !known.contains_key(id)).map(|(_, new)| Change::Started(new.clone()));
+    let new = now.iter().filter(|(id, new)| known.get(*id) != Some(new)).map(|(_, new)| Change::Started(new.clone()));
     let changes = gone.chain(new).collect();
     *known = now;
     changes
@@ -92,6 +93,10 @@ mod tests {
         let look = |known: &mut _| update(known, scan(std::slice::from_ref(&mount), Path::new("shop.slice")));
         assert_eq!(look(&mut known).len(), 2);
         assert_eq!(look(&mut known), []);
+        // A restarted service has the same path.
+        std::fs::rename(mount.join("shop.slice/database"), mount.join("old")).unwrap();
+        make("database");
+        assert!(matches!(look(&mut known)[..], [Change::Started(_)]));
         std::fs::remove_dir(mount.join("shop.slice/web")).unwrap();
         let ended = look(&mut known);
         std::fs::remove_dir_all(&mount).unwrap();

@@ -83,17 +83,19 @@ const EGRESS_RETRANSMITS: &str = "egress_retransmits";
 /// What the kernel has taken, attached to nothing yet.
 struct Loaded {
     object: Ebpf,
-    /// The program for what is sent that this kernel takes.
-    egress: &'static str,
+    tcp_retransmits: TcpRetransmits,
     processors: u32,
 }
+
+/// Whether TCP segments sent again are counted, or why this kernel does not let a program.
+pub type TcpRetransmits = Result<(), String>;
 
 /// Whether this kernel takes the programs that count traffic. They are attached to nothing, and gone afterwards.
 ///
 /// # Errors
 /// When it does not.
-pub fn try_network() -> Result<(), AttachError> {
-    load_network().map(|_| ())
+pub fn try_network() -> Result<TcpRetransmits, AttachError> {
+    load_network().map(|loaded| loaded.tcp_retransmits)
 }
 
 fn load_network() -> Result<Loaded, AttachError> {
@@ -104,12 +106,11 @@ fn load_network() -> Result<Loaded, AttachError> {
     let mut object = loader.load(NETWORK)?;
     cgroup_skb(&mut object, INGRESS)?.load()?;
     // The verifier of an old kernel does not let a program look at a socket; what it does let be counted still is.
-    let mut egress = EGRESS_RETRANSMITS;
-    if cgroup_skb(&mut object, egress)?.load().is_err() {
-        egress = EGRESS;
-        cgroup_skb(&mut object, egress)?.load()?;
+    let tcp_retransmits = cgroup_skb(&mut object, EGRESS_RETRANSMITS)?.load();
+    if tcp_retransmits.is_err() {
+        cgroup_skb(&mut object, EGRESS)?.load()?;
     }
-    Ok(Loaded { object, egress, processors })
+    Ok(Loaded { object, tcp_retransmits: tcp_retransmits.map_err(|error| error.to_string()), processors })
 }
 
 /// Loads the programs that count traffic and attaches them to the hierarchy mounted at `root`.
@@ -119,14 +120,18 @@ fn load_network() -> Result<Loaded, AttachError> {
 pub fn attach_network(root: &Path) -> Result<NetworkPrograms, AttachError> {
     let open = |what: String| move |source| AttachError::Open { what, source };
     let cgroup = File::open(root).map_err(open(format!("opening {}", root.display())))?;
-    let Loaded { mut object, egress, processors } = load_network()?;
-    let tcp_retransmits = egress == EGRESS_RETRANSMITS;
+    let Loaded { mut object, tcp_retransmits, processors } = load_network()?;
+    if let Err(reason) = &tcp_retransmits {
+        tracing::info!(reason, "TCP segments sent again are not counted");
+    }
+    let tcp_retransmits = tcp_retransmits.is_ok();
+    let egress = if tcp_retransmits { EGRESS_RETRANSMITS } else { EGRESS };
     let ingress = attach(&mut object, INGRESS, &cgroup, CgroupSkbAttachType::Ingress)?;
     let egress = attach(&mut object, egress, &cgroup, CgroupSkbAttachType::Egress)?;
     let containers = HashMap::try_from(map(&mut object, "CONTAINERS")?)?;
     let levels = aya::maps::Array::try_from(map(&mut object, "LEVELS")?)?;
     let Map::Array(counters) = map(&mut object, "TRAFFIC")? else { return Err(AttachError::Missing("TRAFFIC")) };
-    let traffic = Traffic::map(&counters, processors, containers, levels).map_err(open("mapping counters".into()))?;
+    let traffic = Traffic::map(counters, processors, containers, levels).map_err(open("mapping counters".into()))?;
     Ok(NetworkPrograms { traffic, tcp_retransmits, _links: [ingress, egress] })
 }
 

@@ -17,8 +17,10 @@ pub const MEMORY_HELP: &str = "add cgroup_enable=memory cgroup_memory=1 to the k
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
-/// `BPF_F_MMAPABLE` arrays: the counters are read as memory.
-const MAPPED_ARRAYS_SINCE: Version = Version(5, 5);
+/// Links: what is attached goes with the agent and excludes nobody. (Arrays that can be mapped are there since 5.5.)
+const LINKS_SINCE: Version = Version(5, 7);
+/// Before, one right was all of these.
+const CAP_BPF_SINCE: Version = Version(5, 8);
 /// Ring buffers: kills are told at once.
 const RING_BUFFERS_SINCE: Version = Version(5, 8);
 
@@ -137,7 +139,7 @@ impl Facts {
             programs_built: super::programs::are_built(),
             version: Version::parse(&release),
             cgroup_v1: hierarchies.has_v1(),
-            memory_controller: hierarchies.has_v1_controller("memory") || has_v2_memory(mounted.as_deref()),
+            memory_controller: counts_memory(hierarchies),
             pressure: host.proc("pressure").is_dir(),
             cgroup_v2: mounted,
             capabilities: Capabilities::parse(&status).unwrap_or_default(),
@@ -147,9 +149,11 @@ impl Facts {
     }
 }
 
-fn has_v2_memory(mount: Option<&Path>) -> bool {
-    let controllers = mount.and_then(|mount| std::fs::read_to_string(mount.join("cgroup.controllers")).ok());
-    controllers.is_some_and(|text| text.split_ascii_whitespace().any(|controller| controller == "memory"))
+/// Whether the kernel counts memory by cgroup, in whichever hierarchy.
+pub fn counts_memory(hierarchies: &Hierarchies) -> bool {
+    let read = |mount: &Path| std::fs::read_to_string(mount.join("cgroup.controllers")).ok();
+    let has_v2 = |text: String| text.split_ascii_whitespace().any(|controller| controller == "memory");
+    hierarchies.has_v1_controller("memory") || hierarchies.v2_mount().and_then(read).is_some_and(has_v2)
 }
 
 /// Why something is not attached, with what would help.
@@ -173,8 +177,8 @@ pub enum Reason {
     },
     /// A right is missing.
     #[error(
-        "{} is missing: grant it (AmbientCapabilities= of the systemd unit, cap_add of the container, or setcap {}+ep swarmguard-agent)",
-        .0.name(), .0.name().to_ascii_lowercase()
+        "{} is missing: grant CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (before Linux 5.8 CAP_SYS_ADMIN and CAP_NET_ADMIN) with AmbientCapabilities= of the systemd unit, cap_add of the container, or setcap cap_bpf,cap_net_admin,cap_perfmon+ep swarmguard-agent",
+        .0.name()
     )]
     Capability(Capability),
     /// The kernel refuses although the rights are there.
@@ -183,7 +187,9 @@ pub enum Reason {
     )]
     Refused(String),
     /// The kernel does not take the program itself.
-    #[error("the kernel does not take the program, please report this: {0}")]
+    #[error(
+        "the kernel does not take the program: before Linux 5.11 it needs LimitMEMLOCK=infinity (ulimit -l unlimited); else please report this: {0}"
+    )]
     Program(String),
     /// Nothing to attach to.
     #[error(
@@ -209,7 +215,7 @@ pub fn decide(facts: &Facts) -> Plan {
 fn network(facts: &Facts) -> Result<PathBuf, Reason> {
     any_program(facts)?;
     let root = facts.cgroup_v2.clone().ok_or(Reason::NoCgroupV2)?;
-    since(facts, MAPPED_ARRAYS_SINCE)?;
+    since(facts, LINKS_SINCE)?;
     right(facts, Capability::NetAdmin)?;
     call(facts)?;
     Ok(root)
@@ -231,7 +237,11 @@ fn any_program(facts: &Facts) -> Result<(), Reason> {
 }
 
 fn right(facts: &Facts, capability: Capability) -> Result<(), Reason> {
-    if facts.capabilities.has(capability) { Ok(()) } else { Err(Reason::Capability(capability)) }
+    if facts.capabilities.has(capability) {
+        return Ok(());
+    }
+    let is_known = capability == Capability::NetAdmin || facts.version.is_none_or(|version| version >= CAP_BPF_SINCE);
+    Err(Reason::Capability(if is_known { capability } else { Capability::SysAdmin }))
 }
 
 /// A kernel that does not say its version is given the chance.

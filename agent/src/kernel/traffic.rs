@@ -3,6 +3,9 @@
 //! A read is a look at memory, not a system call, and costs the same whatever the number of containers. The memory has
 //! a place for each container, and in it one [`swarmguard_agent_ebpf_common::Traffic`] for each processor. Counters
 //! never go back: a place that is given to another container keeps them, and the container begins at what is there.
+//!
+//! The kernel counts memory that is mapped as the agent's, so no more blocks of places are mapped than are needed: all of
+//! them would be 8 MiB on a server with 64 processors.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -33,11 +36,17 @@ pub enum EnterError {
     #[error("the traffic of {CONTAINERS_MAX} containers is counted already, which is the maximum")]
     Full,
     /// The cgroup is deeper than the programs look.
-    #[error("its cgroup is {level} levels below the root: at most {LEVELS_MAX} are looked at")]
+    #[error("its cgroup is {level} levels below the root: fewer than {LEVELS_MAX} are looked at")]
     Deep {
         /// How deep.
         level: u32,
     },
+    /// The cgroup is the hierarchy's root, whose traffic is everybody's.
+    #[error("it is in the root of cgroup v2, with everybody else")]
+    Root,
+    /// More counters could not be mapped.
+    #[error("the counters cannot be mapped: {0}")]
+    Unmapped(String),
     /// The kernel refused the entry.
     #[error("the kernel refuses the entry: {0}")]
     Refused(String),
@@ -45,7 +54,11 @@ pub enum EnterError {
 
 /// All counters, and which container has which place.
 pub struct Traffic {
-    memory: Mapped,
+    map: MapData,
+    /// Of `block_places` places each.
+    blocks: Vec<Mapped>,
+    /// So many that they are whole pages, whatever the number of processors.
+    block_places: u32,
     processors: u32,
     containers: HashMap<MapData, u64, u32>,
     levels: Array<MapData, u32>,
@@ -56,6 +69,9 @@ pub struct Traffic {
     free: VecDeque<u32>,
 }
 
+/// With fewer free places another block is mapped, so that one that was left is not given away again at once.
+const FREE_MIN: usize = 16;
+
 impl fmt::Debug for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Traffic").field("entered", &self.entered()).finish_non_exhaustive()
@@ -63,19 +79,38 @@ impl fmt::Debug for Traffic {
 }
 
 impl Traffic {
-    /// Maps the counters of `map`, [`CONTAINERS_MAX`] times `processors` of them.
+    /// Takes the counters of `map`, [`CONTAINERS_MAX`] times `processors` of them.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, when they cannot be mapped.
     pub fn map(
-        map: &MapData,
+        map: MapData,
         processors: u32,
         containers: HashMap<MapData, u64, u32>,
         levels: Array<MapData, u32>,
     ) -> io::Result<Self> {
-        let memory = Mapped::new(map.fd().as_fd(), CONTAINERS_MAX as usize * processors as usize)?;
-        let free = (0..CONTAINERS_MAX).collect();
-        Ok(Self { memory, processors, containers, levels, at_level: [0; LEVELS_MAX as usize], free })
+        let at_level = [0; LEVELS_MAX as usize];
+        let per_page = rustix::param::page_size() / size_of::<Counted>();
+        let mut traffic = Self {
+            map,
+            blocks: Vec::new(),
+            block_places: u32::try_from(per_page).unwrap_or(CONTAINERS_MAX).min(CONTAINERS_MAX),
+            processors,
+            containers,
+            levels,
+            at_level,
+            free: VecDeque::new(),
+        };
+        traffic.add_block()?;
+        Ok(traffic)
+    }
+
+    fn add_block(&mut self) -> io::Result<()> {
+        let first = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX).saturating_mul(self.block_places);
+        let count = self.block_places as usize * self.processors as usize;
+        self.blocks.push(Mapped::new(self.map.fd().as_fd(), self.blocks.len(), count)?);
+        self.free.extend(first..first + self.block_places);
+        Ok(())
     }
 
     /// Counts a cgroup and all below it from now on. `level` is how far below the hierarchy's root it is.
@@ -84,9 +119,16 @@ impl Traffic {
     /// When there is no place; see [`EnterError`].
     pub fn enter(&mut self, cgroup: u64, level: u32) -> Result<Place, EnterError> {
         let refused = |error: aya::maps::MapError| EnterError::Refused(error.to_string());
-        let known = self.at_level.get(level as usize).ok_or(EnterError::Deep { level })?;
+        let known = *self.at_level.get(level as usize).ok_or(EnterError::Deep { level })?;
+        if level == 0 {
+            return Err(EnterError::Root);
+        }
+        if self.free.len() < FREE_MIN && self.blocks.len() < (CONTAINERS_MAX / self.block_places) as usize {
+            let added = self.add_block().map_err(|error| EnterError::Unmapped(error.to_string()));
+            added.or_else(|error| if self.free.is_empty() { Err(error) } else { Ok(()) })?;
+        }
         let number = *self.free.front().ok_or(EnterError::Full)?;
-        if *known == 0 {
+        if known == 0 {
             self.levels.set(0, self.level_bits() | 1 << level, 0).map_err(refused)?;
         }
         let place = Place { cgroup, level, number, before: self.sum(number) };
@@ -127,7 +169,7 @@ impl Traffic {
 
     /// How many containers are counted.
     pub fn entered(&self) -> usize {
-        CONTAINERS_MAX as usize - self.free.len()
+        self.blocks.len() * self.block_places as usize - self.free.len()
     }
 
     /// How many entries the kernel's map has: as many as [`Self::entered`], or something is wrong.
@@ -141,9 +183,10 @@ impl Traffic {
 
     fn sum(&self, number: u32) -> Counters {
         use std::sync::atomic::Ordering::Relaxed;
-        let first = number as usize * self.processors as usize;
+        let block = &self.blocks[(number / self.block_places) as usize];
+        let first = (number % self.block_places) as usize * self.processors as usize;
         let mut sum = Counters { tcp_retransmits: Some(0), ..Counters::default() };
-        for counted in &self.memory.all()[first..first + self.processors as usize] {
+        for counted in &block.all()[first..first + self.processors as usize] {
             sum.rx_bytes = sum.rx_bytes.wrapping_add(counted.rx_bytes.load(Relaxed));
             sum.tx_bytes = sum.tx_bytes.wrapping_add(counted.tx_bytes.load(Relaxed));
             sum.rx_packets = sum.rx_packets.wrapping_add(counted.rx_packets.load(Relaxed));
@@ -155,7 +198,7 @@ impl Traffic {
     }
 }
 
-/// The kernel's array as memory, read only.
+/// A block of the kernel's array as memory, read only.
 #[derive(Debug)]
 struct Mapped {
     start: NonNull<Counted>,
@@ -164,10 +207,11 @@ struct Mapped {
 
 impl Mapped {
     #[expect(unsafe_code, reason = "the kernel's memory becomes records here")]
-    fn new(map: std::os::fd::BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+    fn new(map: std::os::fd::BorrowedFd<'_>, block: usize, count: usize) -> io::Result<Self> {
         let bytes = count * size_of::<Counted>();
+        let offset = (block * bytes) as u64;
         // SAFETY: a new mapping, where the kernel wants it, over nothing of ours.
-        let start = unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, map, 0) }?;
+        let start = unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, map, offset) }?;
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { start, count })
     }

@@ -147,7 +147,11 @@ impl Tracked {
     fn memory_bytes(&self, cpu: CpuUsage, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
         let as_it_was = self.before.filter(|before| cpu.ns.is_some() && before.cpu_ns == cpu.ns && !is_turn);
         let as_it_was = as_it_was.and_then(|before| before.memory_bytes).filter(|bytes| !self.decides(*bytes, turn));
-        as_it_was.or_else(|| self.cgroup.memory_bytes(reader))
+        as_it_was.or_else(|| {
+            let bytes = self.cgroup.memory_bytes(reader)?;
+            let is_possible = turn.facts.memory_bytes.is_none_or(|node| bytes <= node);
+            is_possible.then_some(bytes).or_else(|| reader.refuse())
+        })
     }
 
     /// Whether so much memory may be above what is alerted on, so that its exact figure matters now.

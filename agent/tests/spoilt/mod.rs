@@ -37,6 +37,8 @@ const STEPS: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1)
 const CORES: f32 = 4.0;
 /// What the kernel's counting in steps may add to CPU time within the shortest step, and what is spared besides.
 const CPU_PERCENT_MAX: f32 = CORES * 110.0 + 20.0;
+/// The whole node's.
+const MEMORY_MB: f32 = 1_024.0;
 /// Ten times the fastest link there is.
 const MBPS_MAX: f32 = 10e6;
 
@@ -115,7 +117,7 @@ fn check_container(sample: &ContainerSample) {
     for (value, most) in [
         (sample.cpu_percent, CPU_PERCENT_MAX),
         (sample.cpu_limit_percent, f32::MAX),
-        (sample.memory_mb, f32::MAX),
+        (sample.memory_mb, MEMORY_MB),
         (sample.memory_percent, f32::MAX),
         (sample.throttled_percent, 100.0),
         (sample.cpu_pressure_percent, 100.0),

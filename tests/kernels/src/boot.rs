@@ -32,6 +32,9 @@ pub const TRANSFERS: [Transfer; 4] = [
 /// The same with less of it, where only one more thing about the kernel is different.
 pub const SHORT_TRANSFERS: [Transfer; 2] = [Transfer::Send(Ip::V6, 2_000_000), Transfer::Echoes(Ip::V4, 200, 500)];
 
+/// One whose first packet is lost.
+const LOST_TRANSFER: Transfer = Transfer::Send(Ip::V4, 100_000);
+
 /// A machine to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boot {
@@ -110,6 +113,7 @@ fn plain() -> String {
     counted(&mut script, "counted", &TRANSFERS);
     script.push_str("refused\npressure\nkilled\nmount -t tmpfs tmpfs /sys/kernel/btf\npart btf\nls /sys/kernel/btf\n");
     counted(&mut script, "without-btf", &SHORT_TRANSFERS);
+    let _ = writeln!(script, "begin_sample lost\nlost 0 {}\nend_sample", LOST_TRANSFER.arguments());
     script
 }
 

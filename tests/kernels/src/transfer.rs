@@ -153,6 +153,19 @@ impl Segments {
     }
 }
 
+/// TCP segments that `a` sent again during one transfer.
+///
+/// # Errors
+/// When the counters were not printed.
+pub fn sent_again(printed: &Printed, sample: &str) -> Result<u64> {
+    let at = |place: &str| {
+        let text = printed.part(&format!("{sample} {place} a"))?;
+        Segments::parse(text).with_context(|| format!("no TCP counters in {text:?}"))
+    };
+    let gained = at("0")?.since(at("before")?).context("TCP's counters went backwards")?;
+    Ok(gained.sent_again)
+}
+
 /// Adds up what was transferred during a sample.
 ///
 /// # Errors

@@ -11,7 +11,7 @@
 use serde_json::Value;
 use swarmguard_kernels::boot::{Boot, Printed, SHORT_TRANSFERS, TRANSFERS, printed};
 use swarmguard_kernels::sample::Container;
-use swarmguard_kernels::transfer::{Flow, Transfer, expected};
+use swarmguard_kernels::transfer::{Flow, Transfer, expected, sent_again};
 use swarmguard_lab::machine::Arch;
 
 /// How far bytes and packets may be from what was transferred.
@@ -82,6 +82,20 @@ fn a_kernel_without_btf_counts_all_the_same() {
 }
 
 #[test]
+fn segments_that_are_lost_and_sent_again_are_counted_as_tcp_counts_them() {
+    on_each(|arch, printed| {
+        let expected = sent_again(printed, "lost").unwrap();
+        let found = container(printed, "lost", "a").retransmits().unwrap();
+        println!(
+            "{arch}: {found} segments sent again, expected {expected}: {}",
+            printed.part("lost 0").unwrap().trim()
+        );
+        assert!(expected > 0, "{arch}: nothing was lost");
+        assert_eq!(found, expected, "{arch}");
+    });
+}
+
+#[test]
 fn a_cgroup_without_traffic_has_none_while_others_have() {
     on_each(|arch, printed| {
         let idle = container(printed, "counted", "idle");
@@ -127,7 +141,9 @@ fn pressure_is_what_the_kernel_says() {
         let (before, after) = (in_file("pressure before"), in_file("pressure after"));
         let told = container(printed, "pressed", "a").number("cpu_pressure_percent").unwrap();
         println!("{arch}: {before} %, told {told} %, then {after} %");
-        assert!(before > 0.0 && (before..=after).contains(&told), "{arch}: {before}, told {told}, then {after}");
+        assert!(before > 0.0, "{arch}: nobody waits");
+        // What is sampled is no double.
+        assert!((before - 0.01..=after + 0.01).contains(&told), "{arch}: {before}, told {told}, then {after}");
         assert_eq!(container(printed, "pressed", "idle").number("cpu_pressure_percent"), Some(0.0), "{arch}");
     });
 }
@@ -142,11 +158,6 @@ fn a_kill_for_lack_of_memory_is_told_at_once_and_not_at_the_next_tick() {
         assert!(after.lines().any(|line| line.contains(TOLD) && line.contains("kills=1")), "{arch}: {after}");
         assert!(printed.part("killed counted").unwrap().contains("oom_kill 1\n"), "{arch}");
         assert_eq!(json(printed, "killed doctor json")["decisions"]["oom_events"], true, "{arch}");
-        assert_eq!(
-            json(printed, "doctor json")["decisions"]["oom_events"],
-            false,
-            "{arch}: tracefs was not mounted yet"
-        );
     });
 }
 

@@ -67,9 +67,11 @@ pub(super) fn with_command_line(text: &str) -> Vec<u32> {
     pids.filter(holds).collect()
 }
 
-/// Open descriptors of a process.
-pub(super) fn descriptors(pid: u32) -> u64 {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64)
+/// Open descriptors of a process whose target holds `what`.
+pub(super) fn descriptors_of(pid: u32, what: &str) -> u64 {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets.filter(|target| target.to_string_lossy().contains(what)).count() as u64
 }
 
 /// Bytes that TCP connections have sent, from the text of `ss -tinH`.

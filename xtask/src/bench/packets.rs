@@ -14,6 +14,7 @@ use swarmguard_end_to_end::binaries::Binaries;
 use swarmguard_lab::{Lab, Name, Options as LabOptions};
 
 use super::cgroups::{self, PARENT};
+use super::measure;
 use super::peers::Peer;
 use super::report::{Figure, Outcome, Promise, promises, table};
 use crate::run::{output, step};
@@ -100,6 +101,10 @@ pub(super) async fn run(seconds: u32, runs: u32, binaries: &Binaries) -> Result<
         for with in [with_first, !with_first] {
             let agent = with.then(|| bench.start_agent(&binaries.agent)).transpose()?;
             tokio::time::sleep(ATTACH).await;
+            if let Some(agent) = &agent {
+                let links = measure::descriptors_of(agent.pid(), "bpf_link");
+                ensure!(links >= 2, "the agent has attached no programs: {links} links");
+            }
             of(with)?;
             drop(agent);
         }

@@ -5,44 +5,64 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
 use swarmguard_end_to_end::binaries::Binaries;
 
 use super::cgroups::{self, PARENT};
 use super::measure;
 use super::peers::Peer;
-use super::report::{Outcome, Promise, promises, table};
+use super::report::{Figure, Outcome, Promise, promises, table};
 use crate::run::step;
 
 const COUNTS: [u32; 5] = [1, 10, 50, 100, 500];
 /// Found and read twice: what start-up costs is over.
 const WARM_UP: Duration = Duration::from_secs(12);
 
-struct Row {
-    count: u32,
-    cpu_percent: f64,
-    us_per_container: f64,
+/// Each container has at least these files: CPU time, memory in use, page cache, kills, and three of pressure.
+const DESCRIPTORS_MIN: u64 = 7;
+
+struct Cost {
+    us_per_second: f64,
     rss_kib: u64,
     descriptors: u64,
 }
 
-pub(super) async fn run(seconds: u32, binaries: &Binaries) -> Result<Outcome> {
+struct Row {
+    count: u32,
+    costs: Vec<Cost>,
+}
+
+impl Row {
+    fn us_per_container(&self) -> Figure {
+        Figure::of(self.costs.iter().map(|cost| cost.us_per_second / f64::from(self.count)))
+    }
+
+    fn figure(&self, pick: fn(&Cost) -> f64) -> Figure {
+        Figure::of(self.costs.iter().map(pick))
+    }
+}
+
+pub(super) async fn run(seconds: u32, runs: u32, binaries: &Binaries) -> Result<Outcome> {
     let begun = Instant::now();
     cgroups::remove_all();
     let (mut rows, mut sleepers) = (Vec::new(), Vec::new());
     for count in COUNTS {
-        step(begun, &format!("{count} cgroups, {seconds} s"));
         while sleepers.len() < count as usize {
             sleepers.push(sleeper(sleepers.len())?);
         }
-        rows.push(measure_one(count, seconds, binaries).await?);
+        let mut row = Row { count, costs: Vec::new() };
+        for run in 1..=runs {
+            step(begun, &format!("{count} cgroups, run {run} of {runs}, {seconds} s"));
+            row.costs.push(measure_one(count, seconds, binaries).await?);
+        }
+        rows.push(row);
     }
     drop(sleepers);
     Ok(outcome(&rows))
 }
 
-async fn measure_one(count: u32, seconds: u32, binaries: &Binaries) -> Result<Row> {
+async fn measure_one(count: u32, seconds: u32, binaries: &Binaries) -> Result<Cost> {
     let mut command = Command::new(&binaries.agent);
     command.args(["--cgroup-parent", PARENT, "--docker-host", "unix:///nonexistent", "--log", "error"]);
     let agent = Peer::start(&mut command)?;
@@ -50,14 +70,10 @@ async fn measure_one(count: u32, seconds: u32, binaries: &Binaries) -> Result<Ro
     let (at, before) = (Instant::now(), measure::cpu_ns(&[agent.pid()])?);
     tokio::time::sleep(Duration::from_secs(seconds.into())).await;
     let gained = measure::cpu_ns(&[agent.pid()])?.saturating_sub(before);
-    let per_second_us = gained as f64 / 1e3 / at.elapsed().as_secs_f64();
-    Ok(Row {
-        count,
-        cpu_percent: per_second_us / 1e4,
-        us_per_container: per_second_us / f64::from(count),
-        rss_kib: measure::memory(agent.pid())?.rss,
-        descriptors: measure::descriptors(agent.pid()),
-    })
+    let us_per_second = gained as f64 / 1e3 / at.elapsed().as_secs_f64();
+    let descriptors = measure::descriptors_of(agent.pid(), "");
+    ensure!(descriptors >= DESCRIPTORS_MIN * u64::from(count), "{descriptors} files are open for {count} cgroups");
+    Ok(Cost { us_per_second, rss_kib: measure::memory(agent.pid())?.rss, descriptors })
 }
 
 fn outcome(rows: &[Row]) -> Outcome {
@@ -69,20 +85,23 @@ fn outcome(rows: &[Row]) -> Outcome {
     lines.extend(rows.iter().map(|row| {
         vec![
             row.count.to_string(),
-            format!("{:.4}", row.cpu_percent),
-            format!("{:.2}", row.us_per_container),
-            row.rss_kib.to_string(),
-            row.descriptors.to_string(),
+            row.figure(|cost| cost.us_per_second / 1e4).shown(4),
+            row.us_per_container().shown(2),
+            format!("{:.0}", row.figure(|cost| cost.rss_kib as f64).median),
+            format!("{:.0}", row.figure(|cost| cost.descriptors as f64).median),
         ]
     }));
-    let cost = |count: u32| rows.iter().find(|row| row.count == count).map_or(0.0, |row| row.us_per_container);
+    let cost = |count: u32| rows.iter().find(|row| row.count == count).map_or(0.0, |row| row.us_per_container().median);
     let (text, missed) =
         promises(&[Promise { what: "us per cgroup at 500, against 50", found: cost(500), at_most: cost(50) }]);
     let json = json!(
         rows.iter()
             .map(|row| json!({
-                "cgroups": row.count, "cpu_percent": row.cpu_percent, "us_per_cgroup": row.us_per_container,
-                "rss_kib": row.rss_kib, "descriptors": row.descriptors,
+                "cgroups": row.count,
+                "cpu_percent": row.figure(|cost| cost.us_per_second / 1e4).json(),
+                "us_per_cgroup": row.us_per_container().json(),
+                "rss_kib": row.figure(|cost| cost.rss_kib as f64).json(),
+                "descriptors": row.figure(|cost| cost.descriptors as f64).json(),
             }))
             .collect::<Vec<_>>()
     );

@@ -62,7 +62,7 @@ fn a_kernel_that_is_too_old_is_told_apart_by_what_it_lacks() {
     let old = |found, needed| Some(Reason::TooOld { found, needed });
     check(|facts| facts.version = Some(Version(5, 7)), None, old(Version(5, 7), Version(5, 8)));
     let very_old = Version(4, 19);
-    check(|facts| facts.version = Some(very_old), old(very_old, Version(5, 5)), old(very_old, Version(5, 8)));
+    check(|facts| facts.version = Some(very_old), old(very_old, Version(5, 7)), old(very_old, Version(5, 8)));
 }
 
 #[test]
@@ -70,6 +70,16 @@ fn the_older_right_stands_for_the_two_that_were_split_off_it() {
     let old = Capabilities((1 << 21) | (1 << 12));
     assert!(old.has(Capability::Bpf) && old.has(Capability::Perfmon) && old.has(Capability::NetAdmin));
     assert!(!Capabilities(1 << 21).has(Capability::NetAdmin));
+}
+
+#[test]
+fn before_the_split_the_older_right_is_the_one_that_is_missing() {
+    let take = |facts: &mut Facts| {
+        facts.version = Some(Version(5, 7));
+        facts.capabilities = Capabilities(1 << 12);
+    };
+    let missing = Reason::Capability(Capability::SysAdmin);
+    check(take, Some(missing.clone()), Some(missing));
 }
 
 #[test]
@@ -85,6 +95,6 @@ fn rights_and_versions_are_read_as_the_kernel_writes_them() {
 #[test]
 fn every_reason_says_what_to_do() {
     let reason = Reason::Capability(Capability::Bpf).to_string();
-    assert!(reason.contains("CAP_BPF") && reason.contains("setcap cap_bpf+ep"), "{reason}");
+    assert!(reason.contains("CAP_BPF") && reason.contains("setcap cap_bpf,cap_net_admin,cap_perfmon+ep"), "{reason}");
     assert!(!reason.contains("root"), "{reason}");
 }

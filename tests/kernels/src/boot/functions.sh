@@ -13,7 +13,8 @@ prepare() {
     for controller in cpu memory pids; do
         echo "+$controller" > "$parent/cgroup.subtree_control"
     done 2> /dev/null
-    mkdir "$parent/a" "$parent/b" "$parent/idle"
+    # Two levels of the container's own below one of them.
+    mkdir -p "$parent/a/inner/most" "$parent/b" "$parent/idle"
     # The kernel calls the other end veth0.
     ip link add cable type veth
     hold a cable 1
@@ -67,8 +68,17 @@ transfer() {
     number=$1
     shift
     part "$name $number"
-    in_namespace "$a" traffic --cgroup "$parent/a" "$@" 2>&1
+    # Every other one from a cgroup below the container's.
+    below=$((number % 2))
+    in_namespace "$a" traffic --cgroup "$parent/a$([ $below -eq 0 ] || echo /inner/most)" "$@" 2>&1
     counters "$number"
+}
+
+# lost NUMBER ARGUMENTS...: a transfer whose beginning is lost, since nobody has the other end's address for a while
+lost() {
+    in_namespace "$b" ip address del 10.99.0.2/24 dev veth0
+    (sleep 1.5; in_namespace "$b" ip address add 10.99.0.2/24 dev veth0) &
+    transfer "$@"
 }
 
 counters() {
@@ -104,12 +114,14 @@ busy() {
     sh -c "echo 0 > $parent/a/cgroup.procs; while :; do :; done" &
 }
 
-# How long the cgroup a waits for a processor, before the agent looks, by the agent, and after: two want the same one.
+# How long the cgroup a waits for a processor, before the agent looks, by the agent, and after: three want two.
 pressure() {
     busy
     first=$!
     busy
     second=$!
+    busy
+    third=$!
     tries=0
     until [ $tries -ge 40 ] || grep -q "some avg10=[1-9]" "$parent/a/cpu.pressure"; do
         tries=$((tries + 1))
@@ -120,12 +132,11 @@ pressure() {
     measure pressed
     part "pressure after"
     cat "$parent/a/cpu.pressure"
-    kill "$first" "$second"
+    kill "$first" "$second" "$third"
 }
 
 # The agent, which ticks only every minute here, is told at once when a process is killed for lack of memory.
 killed() {
-    mount -t tracefs tracefs /sys/kernel/tracing 2> /dev/null
     doctor "killed doctor"
     mkdir "$parent/small"
     echo 8388608 > "$parent/small/memory.max"
