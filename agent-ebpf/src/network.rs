@@ -214,6 +214,11 @@ fn is_sent_again(skb: *mut __sk_buff) -> bool {
         if tcp.is_null() {
             return false;
         }
+        // The kernel counts first and sends then, and most connections have never sent anything again: no need to look
+        // into their packets.
+        if (*tcp).total_retrans == 0 {
+            return false;
+        }
         (*tcp).snd_nxt
     };
     let Some((TCP, at)) = transport(skb) else { return false };

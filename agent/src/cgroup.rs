@@ -13,7 +13,7 @@ mod v2;
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hierarchy::{Hierarchies, Membership};
 
@@ -172,6 +172,7 @@ pub struct Cgroup {
     memory: Memory,
     pressure: Option<v2::PressureFiles>,
     id: Option<u64>,
+    place: Option<Box<Path>>,
 }
 
 #[derive(Debug)]
@@ -203,9 +204,15 @@ impl Cgroup {
             (None, Some(unified)) => Memory::V2(v2::Memory::open(unified)),
             (None, None) => Memory::Absent,
         };
+        let place = path("cpuacct").or_else(|| unified.clone()).map(PathBuf::into_boxed_path);
         // The inode of a cgroup's directory is the cgroup's id, on 64-bit kernels.
         let id = unified.as_ref().and_then(|unified| std::fs::metadata(unified).ok()).map(|metadata| metadata.ino());
-        Self { cpu, memory, pressure: unified.map(|unified| v2::PressureFiles::open(&unified)), id }
+        Self { cpu, memory, pressure: unified.map(|unified| v2::PressureFiles::open(&unified)), id, place }
+    }
+
+    /// Where its CPU time is told: which cgroup this is, whichever hierarchies there are.
+    pub fn place(&self) -> Option<&Path> {
+        self.place.as_deref()
     }
 
     /// The v2 cgroup's id, by which kernel programs know it.

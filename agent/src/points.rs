@@ -165,7 +165,7 @@ mod tests {
     fn text(points: &mut Points, node: bool, containers: &[ContainerSample], slow_is_fresh: bool) -> String {
         let network =
             Some(Counters { rx_bytes: 10, tx_bytes: 20, rx_packets: 1, tx_packets: 2, tcp_retransmits: None });
-        let extra = Extra { network, throttling_is_fresh: false, slow_is_fresh };
+        let extra = Extra { network, slow_is_fresh, ..Extra::default() };
         let extras = vec![extra; containers.len()];
         let tick = Tick { number: 1, node: node.then_some(&NODE), containers, extras: &extras };
         let mut lines = Lines::new(Precision::Seconds);

@@ -47,6 +47,8 @@ pub struct Extra {
     pub throttling_is_fresh: bool,
     /// Whether pressure and kills for lack of memory were.
     pub slow_is_fresh: bool,
+    /// Whether there were more kills than before.
+    pub was_killed: bool,
 }
 
 /// What a tick is to include.
@@ -188,7 +190,7 @@ impl Sampler {
                 }
             }
         }
-        if self.is_counted_twice(&container, cgroup.id()) {
+        if self.is_counted_twice(&container, &cgroup) {
             return;
         }
         let network = self.network(&container, &cgroup, &membership);
@@ -203,8 +205,8 @@ impl Sampler {
 
     /// Whether a cgroup that is known by its path is a container of Docker's too, which it then stays; one that was known
     /// by its path before Docker told of it is forgotten.
-    fn is_counted_twice(&mut self, container: &Container, cgroup: Option<u64>) -> bool {
-        let same = |tracked: &Tracked| cgroup.is_some() && tracked.cgroup.id() == cgroup;
+    fn is_counted_twice(&mut self, container: &Container, cgroup: &Cgroup) -> bool {
+        let same = |tracked: &Tracked| cgroup.place().is_some() && tracked.cgroup.place() == cgroup.place();
         let Some(index) = self.tracked.iter().position(same) else { return false };
         match (&container.found, &self.tracked[index].container.found) {
             (Found::Cgroup(..), _) => true,
@@ -228,19 +230,20 @@ impl Sampler {
     }
 
     fn network(&mut self, container: &Container, cgroup: &Cgroup, membership: &Membership) -> Source {
-        let of_namespace = || of_namespace(&self.host, container);
+        let of_namespace = || match &container.found {
+            Found::Process(pid) if !container.host_network => {
+                Source::proc_net_dev(&self.host.proc(&format!("{pid}/net/dev")))
+            }
+            Found::Process(_) | Found::Cgroup(..) => Source::Absent,
+        };
         let (Some(programs), Some(id), Some(level)) = (&mut self.programs, cgroup.id(), membership.v2_level()) else {
             return of_namespace();
         };
-        // An engine that puts containers into v1's hierarchies alone leaves them all in one cgroup of v2.
-        if let Some(other) = self.tracked.iter_mut().find(|tracked| tracked.cgroup.id() == Some(id)) {
-            let own = self::of_namespace(&self.host, &other.container);
-            if let Source::Ebpf(place) = std::mem::replace(&mut other.network, own) {
-                programs.traffic.leave(place);
-            }
-            return of_namespace();
-        }
-        match programs.traffic.enter(id, level) {
+        let entered = match membership.has_own_v2() {
+            true => programs.traffic.enter(id, level),
+            false => Err(EnterError::Shared),
+        };
+        match entered {
             Ok(place) => Source::Ebpf(place),
             Err(error) => {
                 let told = if error == EnterError::Full { &mut self.told.full } else { &mut self.told.uncounted };
@@ -311,14 +314,6 @@ impl Sampler {
     /// Containers known, and the programs that count their traffic.
     pub fn state(&self) -> (usize, Option<&NetworkPrograms>) {
         (self.tracked.len(), self.programs.as_ref())
-    }
-}
-
-/// What a container's network namespace tells, if it has one of its own.
-fn of_namespace(host: &Host, container: &Container) -> Source {
-    match &container.found {
-        Found::Process(pid) if !container.host_network => Source::proc_net_dev(&host.proc(&format!("{pid}/net/dev"))),
-        Found::Process(_) | Found::Cgroup(..) => Source::Absent,
     }
 }
 

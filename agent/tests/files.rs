@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fake_host::FakeHost;
 use swarmguard_agent::discovery::{Change, Container, Found};
 use swarmguard_agent::sample::{Sampler, Wanted};
-use swarmguard_wire::{ContainerSample, NodeSample};
+use swarmguard_wire::{ContainerId, ContainerSample, NodeSample};
 
 /// Slow files are read within so many ticks.
 const SLOW_TICKS: u64 = 30;
@@ -251,4 +251,35 @@ fn a_container_that_restarted_under_its_name_begins_anew() {
     assert_eq!(watched.tick().0.cpu_percent, None, "the old counter is not the new one's");
     watched.files.write("sys/fs/cgroup/shop/c1/cpu.stat", "usage_usec 100000\n");
     assert_eq!(watched.tick().0.cpu_percent, Some(10.0));
+}
+
+#[test]
+fn a_cgroup_that_docker_tells_of_too_is_measured_once_and_as_dockers() {
+    let files = FakeHost::new("twins", 2);
+    files.write("proc/7/cgroup", "0::/shop/c0\n");
+    let found = files.containers();
+    let plain = found.iter().find(|container| container.name.as_str() == "c0").unwrap();
+    let id = ContainerId::new([7; 32]);
+    let dockers = Container { id, found: Found::Process(7), ..plain.clone() };
+    let mut watched = Watched::new(files);
+    for change in [dockers.clone(), plain.clone(), dockers] {
+        watched.sampler.apply(Change::Started(change));
+        watched.tick();
+        let containers = watched.sampler.last(false).containers;
+        assert_eq!(containers.len(), 2, "the other one stays");
+        assert!(containers.iter().any(|container| container.id == id));
+    }
+}
+
+#[test]
+fn a_kill_that_a_turn_finds_is_told_once() {
+    let mut watched = Watched::new(FakeHost::new("killed", 1));
+    watched.run(None);
+    watched.files.write("sys/fs/cgroup/shop/c0/memory.events", "low 0\noom 1\noom_kill 1\n");
+    let told = (0..2 * SLOW_TICKS).filter(|_| {
+        watched.tick();
+        watched.sampler.last(false).extras[0].was_killed
+    });
+    assert_eq!(told.count(), 1);
+    assert_eq!(watched.sampler.look_for_kills().count(), 0);
 }

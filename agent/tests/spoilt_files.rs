@@ -1,4 +1,4 @@
-//! Files spoilt in thirty thousand ways, the same ones in every run, never make an absurd value or a panic.
+//! Files spoilt in twenty thousand ways, the same ones in every run, never make an absurd value or a panic.
 //!
 //! `agent/fuzz` looks for more of them, guided by what the code does.
 

@@ -10,9 +10,9 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-/// The fastest level. Lines repeat each other so much that it already leaves only a sixth of them (127 KB of 50
-/// containers in ten seconds become 21 KB); level 6 leaves 17 KB and takes five times as long, on the thread that also
-/// sends alerts. The memory is the same at every level.
+/// The fastest level. Lines repeat each other so much that it already leaves less than a tenth of them; level 6 leaves
+/// half of that and takes four times as long, on the thread that also sends alerts. The memory is the same at every
+/// level. (zlib-rs takes a third of the time that miniz_oxide takes, and leaves half as much.)
 const LEVEL: Compression = Compression::fast();
 
 /// A batch ready to be sent.

@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: looks for files that the agent makes nonsense of, guided by what the code does with them.
 //!
-//! libFuzzer needs code that says where it has been, which the stable compiler can make and does not yet promise to; no
-//! other tool is needed. The stories that found something new are kept in `target/fuzz/corpus`.
+//! libFuzzer needs code that says where it has been, which the stable compiler can make and does not yet promise to, and
+//! a C++ compiler; no other tool is needed. The stories that found something new are kept in `target/fuzz/corpus`.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::run::{cargo, root, run as run_command, say, target_folder};
+use crate::setup;
 
 const COVERAGE_FLAGS: [&str; 8] = [
     "-Cpasses=sancov-module",
@@ -26,6 +27,7 @@ const STORY_BYTES_MAX: u32 = 1_024;
 
 /// Fuzzes for so many seconds; fails, and says where the story is, if one breaks what must be true.
 pub(crate) fn run(seconds: u32) -> Result<()> {
+    setup::for_fuzz()?;
     let folder = target_folder().join("fuzz");
     let (beginnings, files) = (build(&folder, "beginnings", &[])?, build(&folder, "files", &COVERAGE_FLAGS)?);
     let corpus = folder.join("corpus");

@@ -85,6 +85,11 @@ pub(crate) fn for_bench() -> Result<()> {
     packages(lab().chain(needs.map(|(program, package)| Need::program(program, package))), false)
 }
 
+/// Installs what is missing for the fuzzer.
+pub(crate) fn for_fuzz() -> Result<()> {
+    packages(std::iter::once(Need::program("g++", "g++")), false)
+}
+
 fn lab() -> impl Iterator<Item = Need> {
     LAB.into_iter().map(|(program, package)| Need::program(program, package))
 }

@@ -142,6 +142,13 @@ impl Membership {
         u32::try_from(self.v2.as_ref()?.components().filter(normal).count()).ok()
     }
 
+    /// Whether its cgroup of v2, if it has one, is its own. Beside v1 an engine may put containers into v1's hierarchies
+    /// alone: they share a cgroup of v2 with it, and all their traffic is everybody's.
+    pub fn has_own_v2(&self) -> bool {
+        let counts = |names: &[String]| names.iter().any(|name| name == "cpuacct" || name == "memory");
+        self.v1.iter().filter(|(names, _)| counts(names)).all(|(_, path)| Some(path) == self.v2.as_ref())
+    }
+
     /// Whether the paths are of another cgroup namespace than this process's, and so lead nowhere.
     pub fn is_foreign(&self) -> bool {
         let outside = |path: &PathBuf| path.components().any(|component| component == Component::ParentDir);
@@ -204,6 +211,15 @@ mod tests {
         let part = "30 24 0:26 /docker /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         check(part, "0::/docker/abc\n", None, Some("/sys/fs/cgroup/abc"));
         check(part, "0::/elsewhere/abc\n", None, None);
+    }
+
+    #[test]
+    fn a_container_that_is_in_v1_alone_has_no_cgroup_of_v2_of_its_own() {
+        let check = |cgroup: &str, own| assert_eq!(Membership::parse(cgroup).has_own_v2(), own, "{cgroup}");
+        check("4:memory:/docker/abc\n2:cpu,cpuacct:/docker/abc\n0::/docker/abc\n", true);
+        check("4:memory:/docker/abc\n2:cpuacct:/docker/abc\n0::/system.slice/docker.service\n", false);
+        check("4:memory:/docker/abc\n", false);
+        check("1:name=systemd:/elsewhere\n0::/docker/abc\n", true);
     }
 
     #[test]

@@ -43,7 +43,12 @@ pub fn scan(mounts: &[PathBuf], parent: &Path) -> BTreeMap<ContainerId, Containe
     let entries = mounts.iter().filter_map(|mount| std::fs::read_dir(mount.join(below)).ok()).flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let found = folders.map(|entry| container(&Path::new("/").join(below).join(entry.file_name()), entry.ino()));
-    found.map(|container| (container.id, container)).collect()
+    let mut by_id = BTreeMap::new();
+    // The first hierarchy tells which one it is, v2 if there is one: others may come and go below a cgroup that stays.
+    for container in found {
+        by_id.entry(container.id).or_insert(container);
+    }
+    by_id
 }
 
 fn container(path: &Path, inode: u64) -> Container {

@@ -44,6 +44,9 @@ pub enum EnterError {
     /// The cgroup is the hierarchy's root, whose traffic is everybody's.
     #[error("it is in the root of cgroup v2, with everybody else")]
     Root,
+    /// The cgroup of v2 is not the container's own.
+    #[error("it has no cgroup of its own in cgroup v2, beside those in v1")]
+    Shared,
     /// More counters could not be mapped.
     #[error("the counters cannot be mapped: {0}")]
     Unmapped(String),

@@ -32,6 +32,9 @@ const BUSY_MEMORY_PERCENT: f32 = 50.0;
 const MEMORY_DRIFT_DIVISOR: u64 = 50;
 const MEMORY_DRIFT_BYTES: u64 = 4 << 20;
 
+/// No machine is given more than so many times the memory it had when the agent started.
+const MEMORY_GROWTH_MAX: u64 = 16;
+
 /// From this share of its quota on, a container may be throttled, and is looked at at each tick.
 const THROTTLING_FROM_PERCENT: f32 = 50.0;
 
@@ -123,8 +126,11 @@ impl Tracked {
         sample.tcp_retransmit_percent = gained.and_then(|gained| gained.tcp_retransmit_percent());
 
         extra.throttling_is_fresh = self.look_at_throttling(cpu, is_turn, sample, reader);
+        extra.was_killed = false;
         if is_turn {
-            sample.oom_kills = self.cgroup.oom_kills(reader);
+            let kills = self.cgroup.oom_kills(reader);
+            extra.was_killed = kills.zip(sample.oom_kills).is_some_and(|(now, before)| now > before);
+            sample.oom_kills = kills;
             let pressure = self.cgroup.pressure(reader);
             sample.cpu_pressure_percent = pressure.cpu_percent;
             sample.memory_pressure_percent = pressure.memory_percent;
@@ -149,7 +155,7 @@ impl Tracked {
         let as_it_was = as_it_was.and_then(|before| before.memory_bytes).filter(|bytes| !self.decides(*bytes, turn));
         as_it_was.or_else(|| {
             let bytes = self.cgroup.memory_bytes(reader)?;
-            let is_possible = turn.facts.memory_bytes.is_none_or(|node| bytes <= node);
+            let is_possible = turn.facts.memory_bytes.is_none_or(|node| bytes / MEMORY_GROWTH_MAX <= node);
             is_possible.then_some(bytes).or_else(|| reader.refuse())
         })
     }

@@ -37,8 +37,8 @@ const STEPS: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1)
 const CORES: f32 = 4.0;
 /// What the kernel's counting in steps may add to CPU time within the shortest step, and what is spared besides.
 const CPU_PERCENT_MAX: f32 = CORES * 110.0 + 20.0;
-/// The whole node's.
-const MEMORY_MB: f32 = 1_024.0;
+/// What the node may have been given since the start.
+const MEMORY_MB: f32 = 16.0 * 1_024.0;
 /// Ten times the fastest link there is.
 const MBPS_MAX: f32 = 10e6;
 
@@ -52,13 +52,13 @@ pub(crate) struct Spoilt {
 
 impl Spoilt {
     pub(crate) fn new(name: &str) -> Self {
-        let files = FakeHost::new(name, 1);
+        let files = FakeHost::new(name, 2);
         files.write("proc/7/net/dev", "  eth0: 200 2 0 0 0 0 0 0 300 3 0 0 0 0 0 0\n");
-        files.write("proc/7/cgroup", "0::/shop/c0\n");
+        files.write("proc/7/cgroup", "0::/shop/c1\n");
         let mut sampler = files.sampler();
         sampler.apply(Change::Started(Container {
             id: ContainerId::new([7; 32]),
-            name: Name::new("c0"),
+            name: Name::new("c1"),
             service: None,
             task: None,
             has_healthcheck: false,
@@ -109,6 +109,7 @@ fn understand(text: &[u8]) {
 
 /// No value is negative, infinite, or more than there can be.
 fn check(tick: &Tick<'_>) {
+    assert_eq!(tick.containers.len(), 2);
     tick.containers.iter().for_each(check_container);
     tick.node.into_iter().for_each(check_node);
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask bench agent`: the agent, Netdata, `docker stats` and the floor beside the same containers.
 //!
 //! One after the other, so that none disturbs another. Netdata is its cgroups plugin's threads alone, which is less than
-//! the whole process and fairer to it; `docker stats` is the client, dockerd, containerd and the shims, less what the
-//! last three take when nobody asks.
+//! the whole process and fairer to it; `docker stats` is the client, dockerd and containerd: their memory together,
+//! and their CPU time, with the shims', less what they take when nobody asks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -216,17 +216,16 @@ impl Bench<'_> {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let all: Vec<u32> = engine.iter().copied().chain([client.pid()]).collect();
         let asked = self.percent(|| measure::cpu_ns(&all)).await?;
-        costs.docker_stats.push(Cost { cpu_percent: (asked - idle).max(0.0), memory: measure::memory(client.pid())? });
+        let without_shims = all.iter().filter(|pid| !comm(**pid).starts_with("containerd-shim"));
+        let memory = without_shims.map(|pid| measure::memory(*pid)).sum::<Result<Memory>>()?;
+        costs.docker_stats.push(Cost { cpu_percent: (asked - idle).max(0.0), memory });
         Ok(())
     }
 
     /// dockerd, its containerd and the shims: all that name the lab's folder, but not what is measured here.
     fn engine(&self) -> Result<Vec<u32>> {
         let folder = self.lab.state_dir().display().to_string();
-        let is_engine = |pid: &u32| {
-            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            ["dockerd", "containerd"].iter().any(|name| comm.starts_with(name))
-        };
+        let is_engine = |pid: &u32| ["dockerd", "containerd"].iter().any(|name| comm(*pid).starts_with(name));
         let shims = measure::with_command_line("containerd-shim").into_iter();
         let named = measure::with_command_line(&folder).into_iter();
         let mut engine: Vec<u32> = named.chain(shims).filter(is_engine).collect();
@@ -235,6 +234,11 @@ impl Bench<'_> {
         ensure!(engine.len() > self.options.containers as usize, "{} processes of the engine", engine.len());
         Ok(engine)
     }
+}
+
+/// A process's name, cut at 15 bytes.
+fn comm(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default()
 }
 
 fn figure(costs: &[Cost], pick: fn(&Cost) -> f64) -> Figure {

@@ -41,6 +41,16 @@ pub(super) struct Memory {
     pub(super) peak: u64,
 }
 
+impl std::iter::Sum for Memory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            rss: sum.rss + one.rss,
+            anon: sum.anon + one.anon,
+            peak: sum.peak + one.peak,
+        })
+    }
+}
+
 /// Of one process.
 pub(super) fn memory(pid: u32) -> Result<Memory> {
     let text =

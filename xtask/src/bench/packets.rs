@@ -152,8 +152,7 @@ impl Bench {
 /// iperf3 in a namespace and, from its first socket on, in a cgroup.
 fn iperf(netns: &str, cgroup: &str, args: &[&str]) -> Result<Command> {
     let mut folders = cgroups::make(cgroup)?;
-    let enter =
-        "for folder; do [ \"$folder\" = -- ] && break; echo $$ > \"$folder/cgroup.procs\"; shift; done; shift\n";
+    let enter = "for folder; do if [ \"$folder\" = -- ]; then break; fi; echo $$ > \"$folder/cgroup.procs\" || exit 1; shift; done; shift\n";
     ensure!(!folders.is_empty(), "no cgroup hierarchy is mounted");
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{netns}"));
@@ -198,7 +197,7 @@ fn outcome(seconds: u32, runs: u32, pairs: &[Pair; 3]) -> Outcome {
             |pick| json!({ "without": figure(&pair.without, pick).json(), "with": figure(&pair.with, pick).json() });
         kinds.push(json!({ "transfer": kind.name(), "gbit_per_s": sides(throughput), "cpu_ns_per_kib": sides(cpu) }));
     }
-    let less = |pair: &Pair| percent_more(1.0 / pair.ratio(throughput));
+    let less = |pair: &Pair| -percent_more(pair.ratio(throughput));
     let more = |pair: &Pair| percent_more(pair.ratio(cpu));
     let [loopback, link, packets] = pairs;
     let promise = |what, found, at_most| Promise { what, found, at_most };

@@ -142,7 +142,13 @@ killed() {
     echo 8388608 > "$parent/small/memory.max"
     $agent --cgroup-parent test --interval 60s > /tmp/killed 2>&1 &
     sampler=$!
-    until ls -l "/proc/$sampler/fd" 2> /dev/null | grep -q bpf-map; do sleep 0.1; done
+    # Two programs count traffic, and the third one tells of kills.
+    tries=0
+    until [ $tries -ge 100 ] || [ "$(ls -l "/proc/$sampler/fd" 2> /dev/null | grep -c bpf_link)" -ge 3 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    # The cgroups are found at once then.
     sleep 1
     part "killed before"
     cat /tmp/killed
