@@ -4,8 +4,8 @@
 //! allocates nothing. It decides nothing and sends nothing, and it reads no clock: the tick's time is given, so that two
 //! samplers fed the same files agree.
 //!
-//! What is read at each tick is a container's CPU time and, when it has run, its memory in use: two system calls, and
-//! its traffic, which is none. What changes slowly or is seldom wanted is read every thirty ticks, every ten of busy
+//! What is read at each tick is a container's CPU time, one system call, and its traffic, which is none; and its memory in
+//! use, when that CPU time is enough to have changed what is to be done, or every few ticks. What changes slowly or is seldom wanted is read every thirty ticks, every ten of busy
 //! containers, a part of them at each tick; and at once where it matters: see `tracked`.
 
 mod tracked;

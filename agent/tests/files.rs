@@ -171,6 +171,28 @@ fn page_cache_of_memory_that_does_not_move_is_read_at_every_fourth_turn_only() {
 }
 
 #[test]
+fn memory_of_a_container_that_runs_is_read_when_it_may_be_above_what_is_alerted_on_and_every_fifth_tick() {
+    let mut watched = Watched::new(FakeHost::new("runs", 1));
+    watched.files.write(MEMORY_CURRENT, "20000000\n");
+    (0..SLOW_TICKS).for_each(|_| drop(watched.tick()));
+    let (mut cpu_us, mut bytes) = (1_000_000, 20_000_000);
+    let mut read_of_twenty = |us: u64| {
+        let is_read = |_: &u64| {
+            (cpu_us, bytes) = (cpu_us + us, bytes + 20_000);
+            watched.files.write(CPU_STAT, format!("usage_usec {cpu_us}\n"));
+            watched.files.write(MEMORY_CURRENT, format!("{bytes}\n"));
+            let before = watched.sampler.last(false).containers[0].memory_mb;
+            watched.tick().0.memory_mb != before
+        };
+        (0..20).filter(is_read).count()
+    };
+    // At 16 GB/s half a millisecond is 8 MB, and 60 MB more would be above what is alerted on.
+    let seldom = read_of_twenty(500);
+    assert!((4..=5).contains(&seldom), "{seldom}: every fifth, and perhaps one in turn");
+    assert_eq!(read_of_twenty(5_000), 20);
+}
+
+#[test]
 fn memory_above_what_is_alerted_on_is_read_at_each_tick() {
     let mut watched = Watched::new(FakeHost::new("decides", 1));
     watched.run(None);

@@ -26,6 +26,13 @@ const CACHE_TURNS: u64 = 4;
 const BUSY_CPU_PERCENT: f32 = 10.0;
 const BUSY_MEMORY_PERCENT: f32 = 50.0;
 
+/// And memory in use so often, of one that has run and cannot have come near what is alerted on: the collector hears of
+/// it as often.
+const MEMORY_TICKS: u64 = 5;
+
+/// No processor takes and clears memory faster, in bytes for each nanosecond of CPU time: 16 GB/s.
+const MEMORY_BYTES_PER_NS: u64 = 16;
+
 /// Memory in use may differ from when the page cache was last looked at by this part of itself, or of the limit if that
 /// is more; of the limit by no more than these bytes, which also stand for none. The page cache's file costs the kernel
 /// four times the others, and a health check's few processes move a small container's memory by more than its half.
@@ -63,6 +70,8 @@ pub(super) struct Before {
 pub(super) struct Slow {
     /// Memory in use, and the page cache that could be dropped of it.
     memory: Option<(u64, u64)>,
+    /// CPU time when memory in use was read last.
+    memory_at_cpu_ns: Option<u64>,
     /// Turns since the page cache was looked at.
     turns: u64,
     throttling: Option<Throttling>,
@@ -86,8 +95,9 @@ impl Tracked {
     /// Reads what is due:
     ///
     /// - CPU time and traffic: always
-    /// - memory in use: when the container has run since, as it takes no memory otherwise; in turn, since the kernel may
-    ///   take or give back some for it; and while it is above what is alerted on
+    /// - memory in use: when the container may have come above what is alerted on since, by the CPU time it had; at every
+    ///   fifth tick when it has run at all, as it takes no memory otherwise; in turn, since the kernel may take or give
+    ///   back some for it; and while it is above what is alerted on
     /// - the page cache, which does not count as used: at every fourth turn, when memory in use has moved since, and while
     ///   it is above what is alerted on, where the exact figure decides
     /// - throttling: in turn, and while the container needs half its quota
@@ -145,15 +155,23 @@ impl Tracked {
     fn is_turn(&self, tick: u64, last: &ContainerSample) -> bool {
         let over = |value: Option<f32>, busy: f32| value.is_some_and(|value| value >= busy);
         let is_busy = over(last.cpu_limit_percent, BUSY_CPU_PERCENT) || over(last.memory_percent, BUSY_MEMORY_PERCENT);
-        let every = if is_busy { BUSY_TICKS } else { SLOW_TICKS };
+        self.is_each(if is_busy { BUSY_TICKS } else { SLOW_TICKS }, tick)
+    }
+
+    fn is_each(&self, every: u64, tick: u64) -> bool {
         (tick + u64::from(self.container.id.first_byte())).is_multiple_of(every)
     }
 
     /// Memory in use with all page cache; as it was, where nothing can have changed it.
-    fn memory_bytes(&self, cpu: CpuUsage, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
-        let as_it_was = self.before.filter(|before| cpu.ns.is_some() && before.cpu_ns == cpu.ns && !is_turn);
-        let as_it_was = as_it_was.and_then(|before| before.memory_bytes).filter(|bytes| !self.decides(*bytes, turn));
+    fn memory_bytes(&mut self, cpu: CpuUsage, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
+        let as_it_was = self.before.filter(|_| !is_turn).and_then(|before| {
+            let (gained_ns, bytes) = (rates::gained(self.slow.memory_at_cpu_ns, cpu.ns)?, before.memory_bytes?);
+            let most = bytes.saturating_add(gained_ns.saturating_mul(MEMORY_BYTES_PER_NS));
+            let is_due = gained_ns > 0 && self.is_each(MEMORY_TICKS, turn.number);
+            (!is_due && !self.decides(most, turn)).then_some(bytes)
+        });
         as_it_was.or_else(|| {
+            self.slow.memory_at_cpu_ns = cpu.ns;
             let bytes = self.cgroup.memory_bytes(reader)?;
             let is_possible = turn.facts.memory_bytes.is_none_or(|node| bytes / MEMORY_GROWTH_MAX <= node);
             is_possible.then_some(bytes).or_else(|| reader.refuse())
