@@ -207,7 +207,8 @@ impl Cgroup {
         let place = path("cpuacct").or_else(|| unified.clone()).map(PathBuf::into_boxed_path);
         // The inode of a cgroup's directory is the cgroup's id, on 64-bit kernels.
         let id = unified.as_ref().and_then(|unified| std::fs::metadata(unified).ok()).map(|metadata| metadata.ino());
-        Self { cpu, memory, pressure: unified.map(|unified| v2::PressureFiles::open(&unified)), id, place }
+        let own = unified.filter(|_| membership.has_own_v2());
+        Self { cpu, memory, pressure: own.map(|own| v2::PressureFiles::open(&own)), id, place }
     }
 
     /// Where its CPU time is told: which cgroup this is, whichever hierarchies there are.

@@ -53,7 +53,7 @@ pub struct Container {
 pub enum Found {
     /// By its first process, as the host numbers it: Docker's containers.
     Process(i64),
-    /// By its path in every hierarchy, and its inode in one, since a path can be made anew: cgroups that are no
+    /// By its path in every hierarchy, and the sum of its inodes there, since a path can be made anew: cgroups that are no
     /// containers, see [`plain`].
     Cgroup(PathBuf, u64),
 }

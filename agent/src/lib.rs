@@ -206,6 +206,7 @@ impl Agent {
             threshold::is_breach(sample, &policy) || extra.was_killed && policy.alert_immediately
         };
         let both = tick.containers.iter().zip(tick.extras);
+        both.clone().filter(|(_, extra)| extra.was_killed).for_each(|(sample, _)| log_kill(sample));
         for sample in both.filter(|(sample, extra)| is_told(sample, extra)).map(|(sample, _)| sample) {
             self.collectors.alert(&alert(at, tick.number, &self.node, sample));
         }
@@ -226,12 +227,16 @@ impl Agent {
         let (at, number) = (Timestamp::from(wall), self.sampler.last(false).number);
         let is_alerted = self.policy.borrow().alert_immediately;
         for sample in self.sampler.look_for_kills() {
-            tracing::warn!(container = %sample.id.short(), kills = sample.oom_kills, "killed for lack of memory");
+            log_kill(sample);
             if is_alerted {
                 self.collectors.alert(&alert(at, number, &self.node, sample));
             }
         }
     }
+}
+
+fn log_kill(sample: &ContainerSample) {
+    tracing::warn!(container = %sample.id.short(), kills = sample.oom_kills, "killed for lack of memory");
 }
 
 fn alert(at: Timestamp, tick: u64, node: &NodeRef, sample: &ContainerSample) -> Alert {

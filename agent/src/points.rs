@@ -1,7 +1,7 @@
 //! One tick as points for the database: `container_metrics` and `node_metrics`.
 //!
 //! Measurement, tag and field names are the requirement's and are part of the interface: dashboards rest on them.
-//! Percentages and rates have the two decimals they were sampled with. What was not read at this tick is not written.
+//! Percentages and rates have the two decimals they were sampled with. Slow figures are written at the tick they were read at, memory as it was read last.
 
 use swarmguard_influx::{Lines, Point, Series, Sink};
 use swarmguard_wire::{ContainerId, ContainerSample, Network, NodeRef, NodeSample};

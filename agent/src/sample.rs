@@ -200,7 +200,8 @@ impl Sampler {
         let oom_kills = cgroup.oom_kills(&mut self.reader);
         self.samples.insert(index, ContainerSample { oom_kills, ..unmeasured(&container) });
         self.extras.insert(index, Extra::default());
-        self.tracked.insert(index, Tracked { container, cgroup, limits, network, before: None, slow: Slow::default() });
+        self.tracked
+            .insert(index, Tracked { container, cgroup, limits, network, before: None, slow: Slow::new(oom_kills) });
     }
 
     /// Whether a cgroup that is known by its path is a container of Docker's too, which it then stays; one that was known
@@ -303,11 +304,10 @@ impl Sampler {
     /// Reads every container's count of kills for lack of memory now, and tells those that have more than before.
     pub fn look_for_kills(&mut self) -> impl Iterator<Item = &ContainerSample> {
         let Self { tracked, samples, reader, .. } = self;
-        tracked.iter().zip(samples).filter_map(|(tracked, sample)| {
-            let before = sample.oom_kills;
+        tracked.iter_mut().zip(samples).filter_map(|(tracked, sample)| {
             let now = tracked.cgroup.oom_kills(reader);
-            sample.oom_kills = now.or(before);
-            now.zip(before).is_some_and(|(now, before)| now > before).then_some(&*sample)
+            sample.oom_kills = now.or(sample.oom_kills);
+            tracked.slow.is_more_kills(now).then_some(&*sample)
         })
     }
 

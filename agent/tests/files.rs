@@ -304,4 +304,10 @@ fn a_kill_that_a_turn_finds_is_told_once() {
     });
     assert_eq!(told.count(), 1);
     assert_eq!(watched.sampler.look_for_kills().count(), 0);
+    // A count that cannot be read is not none.
+    watched.files.write("sys/fs/cgroup/shop/c0/memory.events", "low");
+    assert_eq!(watched.sampler.look_for_kills().count(), 0);
+    watched.run(None);
+    watched.files.write("sys/fs/cgroup/shop/c0/memory.events", "low 0\noom 2\noom_kill 2\n");
+    assert_eq!(watched.sampler.look_for_kills().count(), 1);
 }

@@ -42,16 +42,19 @@ pub fn scan(mounts: &[PathBuf], parent: &Path) -> BTreeMap<ContainerId, Containe
     let below = parent.strip_prefix("/").unwrap_or(parent);
     let entries = mounts.iter().filter_map(|mount| std::fs::read_dir(mount.join(below)).ok()).flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let found = folders.map(|entry| container(&Path::new("/").join(below).join(entry.file_name()), entry.ino()));
     let mut by_id = BTreeMap::new();
-    // The first hierarchy tells which one it is, v2 if there is one: others may come and go below a cgroup that stays.
-    for container in found {
-        by_id.entry(container.id).or_insert(container);
+    for entry in folders {
+        let path = Path::new("/").join(below).join(entry.file_name());
+        let known: &mut Container = by_id.entry(id(&path)).or_insert_with(|| container(&path));
+        // Whichever hierarchy has it anew, it is to be opened anew.
+        if let Found::Cgroup(_, inodes) = &mut known.found {
+            *inodes = inodes.wrapping_add(entry.ino());
+        }
     }
     by_id
 }
 
-fn container(path: &Path, inode: u64) -> Container {
+fn container(path: &Path) -> Container {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Container {
         id: id(path),
@@ -59,7 +62,7 @@ fn container(path: &Path, inode: u64) -> Container {
         service: None,
         task: None,
         has_healthcheck: false,
-        found: Found::Cgroup(path.to_owned(), inode),
+        found: Found::Cgroup(path.to_owned(), 0),
         host_network: true,
     }
 }

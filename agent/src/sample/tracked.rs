@@ -26,11 +26,12 @@ const CACHE_TURNS: u64 = 4;
 const BUSY_CPU_PERCENT: f32 = 10.0;
 const BUSY_MEMORY_PERCENT: f32 = 50.0;
 
-/// And memory in use so often, of one that has run and cannot have come near what is alerted on: the collector hears of
-/// it as often.
+/// And memory in use so often, of one that has run and cannot have come near what is alerted on: with a tick each second
+/// the collector hears of it as often.
 const MEMORY_TICKS: u64 = 5;
 
-/// No processor takes and clears memory faster, in bytes for each nanosecond of CPU time: 16 GB/s.
+/// Hardly a processor takes and clears memory faster, in bytes for each nanosecond of CPU time: 16 GB/s. What does, or is
+/// taken by others for the container, is seen within the ticks above.
 const MEMORY_BYTES_PER_NS: u64 = 16;
 
 /// Memory in use may differ from when the page cache was last looked at by this part of itself, or of the limit if that
@@ -75,6 +76,22 @@ pub(super) struct Slow {
     /// Turns since the page cache was looked at.
     turns: u64,
     throttling: Option<Throttling>,
+    /// Kills for lack of memory that have been told, or were there before.
+    kills: Option<u64>,
+}
+
+impl Slow {
+    /// Before the first tick.
+    pub(super) fn new(kills: Option<u64>) -> Self {
+        Self { kills, ..Self::default() }
+    }
+
+    /// Whether there are more kills now than were known; they are known then. What cannot be read is not none.
+    pub(super) fn is_more_kills(&mut self, now: Option<u64>) -> bool {
+        let before = self.kills;
+        self.kills = now.or(before);
+        now.zip(before).is_some_and(|(now, before)| now > before)
+    }
 }
 
 /// What a tick gives to each container.
@@ -138,9 +155,8 @@ impl Tracked {
         extra.throttling_is_fresh = self.look_at_throttling(cpu, is_turn, sample, reader);
         extra.was_killed = false;
         if is_turn {
-            let kills = self.cgroup.oom_kills(reader);
-            extra.was_killed = kills.zip(sample.oom_kills).is_some_and(|(now, before)| now > before);
-            sample.oom_kills = kills;
+            sample.oom_kills = self.cgroup.oom_kills(reader);
+            extra.was_killed = self.slow.is_more_kills(sample.oom_kills);
             let pressure = self.cgroup.pressure(reader);
             sample.cpu_pressure_percent = pressure.cpu_percent;
             sample.memory_pressure_percent = pressure.memory_percent;
@@ -162,7 +178,7 @@ impl Tracked {
         (tick + u64::from(self.container.id.first_byte())).is_multiple_of(every)
     }
 
-    /// Memory in use with all page cache; as it was, where nothing can have changed it.
+    /// Memory in use with all page cache; as it was, where it cannot have changed what is to be done.
     fn memory_bytes(&mut self, cpu: CpuUsage, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
         let as_it_was = self.before.filter(|_| !is_turn).and_then(|before| {
             let (gained_ns, bytes) = (rates::gained(self.slow.memory_at_cpu_ns, cpu.ns)?, before.memory_bytes?);

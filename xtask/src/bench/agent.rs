@@ -216,7 +216,7 @@ impl Bench<'_> {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let all: Vec<u32> = engine.iter().copied().chain([client.pid()]).collect();
         let asked = self.percent(|| measure::cpu_ns(&all)).await?;
-        let without_shims = all.iter().filter(|pid| !comm(**pid).starts_with("containerd-shim"));
+        let without_shims = all.iter().filter(|pid| ["dockerd", "containerd", "docker"].contains(&comm(**pid).trim()));
         let memory = without_shims.map(|pid| measure::memory(*pid)).sum::<Result<Memory>>()?;
         costs.docker_stats.push(Cost { cpu_percent: (asked - idle).max(0.0), memory });
         Ok(())
