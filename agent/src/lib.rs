@@ -60,7 +60,7 @@ use host::Host;
 use kernel::programs::{NetworkPrograms, OomProgram};
 use kernel::support;
 use points::Points;
-use sample::{Extra, Sampler, Tick, Wanted};
+use sample::{Sampler, Tick, Wanted};
 use ticker::Ticker;
 
 /// Shortest and longest time between ticks that a collector may ask for.
@@ -201,14 +201,14 @@ impl Agent {
         let policy = *self.policy.borrow();
         let is_report_due = is_report_due(self.sampler.next_number(), interval, &policy);
         let tick = self.sampler.tick(now, Wanted { node: is_report_due, memory_percent: policy.memory_percent });
-        // Without the program that tells of kills, or when a turn was faster than it, this is where they are seen.
-        let is_told = |sample: &ContainerSample, extra: &Extra| {
-            threshold::is_breach(sample, &policy) || extra.was_killed && policy.alert_immediately
-        };
-        let both = tick.containers.iter().zip(tick.extras);
-        both.clone().filter(|(_, extra)| extra.was_killed).for_each(|(sample, _)| log_kill(sample));
-        for sample in both.filter(|(sample, extra)| is_told(sample, extra)).map(|(sample, _)| sample) {
-            self.collectors.alert(&alert(at, tick.number, &self.node, sample));
+        for (sample, extra) in tick.containers.iter().zip(tick.extras) {
+            // Without the program that tells of kills, or when a turn was faster than it, this is where they are seen.
+            if extra.was_killed {
+                log_kill(sample);
+            }
+            if threshold::is_breach(sample, &policy) || extra.was_killed && policy.alert_immediately {
+                self.collectors.alert(&alert(at, tick.number, &self.node, sample));
+            }
         }
         if let Some(sample) = tick.node {
             let mut report = report(&tick, sample, &self.node, at, interval);

@@ -148,7 +148,7 @@ impl CpuTime {
         let all = rates::gained(Some(before.all), Some(self.all))?;
         let busy = rates::gained(Some(before.busy), Some(self.busy))?;
         // Waiting for a disk is a counter that may go back a little; see proc(5).
-        rates::share_percent(busy, all.max(busy))
+        rates::ratio_percent(busy as f64, all.max(busy) as f64)
     }
 }
 

@@ -190,8 +190,13 @@ impl Sampler {
                 }
             }
         }
-        if self.is_counted_twice(&container, &cgroup) {
-            return;
+        // What is known by its path and is a container of Docker's too is measured once, as Docker's.
+        if let Some(twin) = self.twin(&cgroup) {
+            match (&container.found, &self.tracked[twin].container.found) {
+                (Found::Cgroup(..), _) => return,
+                (Found::Process(_), Found::Cgroup(..)) => self.remove(twin),
+                (Found::Process(_), Found::Process(_)) => {}
+            }
         }
         let network = self.network(&container, &cgroup, &membership);
         let limits = cgroup.limits();
@@ -204,19 +209,10 @@ impl Sampler {
             .insert(index, Tracked { container, cgroup, limits, network, before: None, slow: Slow::new(oom_kills) });
     }
 
-    /// Whether a cgroup that is known by its path is a container of Docker's too, which it then stays; one that was known
-    /// by its path before Docker told of it is forgotten.
-    fn is_counted_twice(&mut self, container: &Container, cgroup: &Cgroup) -> bool {
-        let same = |tracked: &Tracked| cgroup.place().is_some() && tracked.cgroup.place() == cgroup.place();
-        let Some(index) = self.tracked.iter().position(same) else { return false };
-        match (&container.found, &self.tracked[index].container.found) {
-            (Found::Cgroup(..), _) => true,
-            (Found::Process(_), Found::Cgroup(..)) => {
-                self.remove(index);
-                false
-            }
-            (Found::Process(_), Found::Process(_)) => false,
-        }
+    /// Who is in the same cgroup already.
+    fn twin(&self, cgroup: &Cgroup) -> Option<usize> {
+        let place = cgroup.place()?;
+        self.tracked.iter().position(|tracked| tracked.cgroup.place() == Some(place))
     }
 
     /// Where a container's process or path is; nothing for one that is gone already: its end was or will be told too.

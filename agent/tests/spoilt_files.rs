@@ -61,4 +61,8 @@ fn no_spoilt_file_makes_an_absurd_value() {
         let step = u8::try_from(random.below(3)).unwrap();
         host.tell(&[&[*file, step, length], &text[..length.into()]].concat());
     }
+    assert!(!host.is_measured(), "nothing is spoilt at last");
+    // Within this many ticks each file has had its turn.
+    (0..30).for_each(|_| whole.iter().for_each(|story| host.tell(story)));
+    assert!(host.is_measured(), "what is whole again is not believed again");
 }

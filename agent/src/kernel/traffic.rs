@@ -126,9 +126,13 @@ impl Traffic {
         if level == 0 {
             return Err(EnterError::Root);
         }
-        if self.free.len() < FREE_MIN && self.blocks.len() < (CONTAINERS_MAX / self.block_places) as usize {
-            let added = self.add_block().map_err(|error| EnterError::Unmapped(error.to_string()));
-            added.or_else(|error| if self.free.is_empty() { Err(error) } else { Ok(()) })?;
+        let blocks_max = (CONTAINERS_MAX / self.block_places) as usize;
+        if self.free.len() < FREE_MIN
+            && self.blocks.len() < blocks_max
+            && let Err(error) = self.add_block()
+            && self.free.is_empty()
+        {
+            return Err(EnterError::Unmapped(error.to_string()));
         }
         let number = *self.free.front().ok_or(EnterError::Full)?;
         if known == 0 {

@@ -35,8 +35,8 @@ const MEMORY_TICKS: u64 = 5;
 const MEMORY_BYTES_PER_NS: u64 = 16;
 
 /// Memory in use may differ from when the page cache was last looked at by this part of itself, or of the limit if that
-/// is more; of the limit by no more than these bytes, which also stand for none. The page cache's file costs the kernel
-/// four times the others, and a health check's few processes move a small container's memory by more than its half.
+/// is more; of the limit by no more than these bytes, which also stand for none. A health check's few processes move a small
+/// container's memory by more than its half.
 const MEMORY_DRIFT_DIVISOR: u64 = 50;
 const MEMORY_DRIFT_BYTES: u64 = 4 << 20;
 
@@ -73,8 +73,6 @@ pub(super) struct Slow {
     memory: Option<(u64, u64)>,
     /// CPU time when memory in use was read last.
     memory_at_cpu_ns: Option<u64>,
-    /// Turns since the page cache was looked at.
-    turns: u64,
     throttling: Option<Throttling>,
     /// Kills for lack of memory that have been told, or were there before.
     kills: Option<u64>,
@@ -127,7 +125,9 @@ impl Tracked {
         reader: &mut Reader,
     ) -> Told {
         let cpu = self.cgroup.cpu(reader);
-        let is_turn = self.before.is_none() || self.is_turn(turn.number, sample);
+        let every = turn_ticks(sample);
+        let is_turn = self.before.is_none() || self.is_each(every, turn.number);
+        let is_caches_turn = self.is_each(every * CACHE_TURNS, turn.number);
         let memory_bytes = self.memory_bytes(cpu, is_turn, turn, reader);
         if cpu.ns.is_none() && memory_bytes.is_none() && self.before.is_some() && self.cgroup.is_gone() {
             return Told::Gone;
@@ -143,7 +143,7 @@ impl Tracked {
         sample.cpu_limit_percent =
             sample.cpu_percent.and_then(|percent| cpu_limit_percent(percent, self.limits, turn.facts));
 
-        let used = memory_bytes.and_then(|all| self.used_bytes(all, is_turn, turn, reader));
+        let used = memory_bytes.and_then(|all| self.used_bytes(all, is_caches_turn, turn, reader));
         sample.memory_mb = used.map(|bytes| rates::round(bytes as f64 / BYTES_PER_MIB));
         sample.memory_percent = used.and_then(|bytes| memory_percent(bytes, self.limits, turn.facts));
 
@@ -168,12 +168,6 @@ impl Tracked {
     }
 
     /// Each container has its own ticks, so that each tick has as much to do.
-    fn is_turn(&self, tick: u64, last: &ContainerSample) -> bool {
-        let over = |value: Option<f32>, busy: f32| value.is_some_and(|value| value >= busy);
-        let is_busy = over(last.cpu_limit_percent, BUSY_CPU_PERCENT) || over(last.memory_percent, BUSY_MEMORY_PERCENT);
-        self.is_each(if is_busy { BUSY_TICKS } else { SLOW_TICKS }, tick)
-    }
-
     fn is_each(&self, every: u64, tick: u64) -> bool {
         (tick + u64::from(self.container.id.first_byte())).is_multiple_of(every)
     }
@@ -200,16 +194,13 @@ impl Tracked {
     }
 
     /// Memory in use without the page cache that can be dropped.
-    fn used_bytes(&mut self, all: u64, is_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
+    fn used_bytes(&mut self, all: u64, is_caches_turn: bool, turn: &Turn<'_>, reader: &mut Reader) -> Option<u64> {
         let may_drift = memory_drift(self.limits);
         let is_outdated = |(then, droppable): (u64, u64)| {
             all.abs_diff(then) > may_drift.max(then / MEMORY_DRIFT_DIVISOR) || droppable > all
         };
-        self.slow.turns += u64::from(is_turn);
-        let is_turn = self.slow.turns >= CACHE_TURNS;
-        if is_turn || self.slow.memory.is_none_or(is_outdated) || self.decides(all, turn) {
+        if is_caches_turn || self.slow.memory.is_none_or(is_outdated) || self.decides(all, turn) {
             self.slow.memory = self.cgroup.droppable_bytes(reader).map(|droppable| (all, droppable));
-            self.slow.turns = 0;
         }
         self.slow.memory.map(|(_, droppable)| all.saturating_sub(droppable))
     }
@@ -236,6 +227,13 @@ impl Tracked {
         sample.throttled_percent = before.zip(now).and_then(|(before, now)| throttled_percent(before, now));
         sample.throttled_percent.is_some()
     }
+}
+
+/// From one turn to the next.
+fn turn_ticks(last: &ContainerSample) -> u64 {
+    let over = |value: Option<f32>, busy: f32| value.is_some_and(|value| value >= busy);
+    let is_busy = over(last.cpu_limit_percent, BUSY_CPU_PERCENT) || over(last.memory_percent, BUSY_MEMORY_PERCENT);
+    if is_busy { BUSY_TICKS } else { SLOW_TICKS }
 }
 
 /// CPU in percent of the quota, else of the node. A limit that is not known is not "no limit".

@@ -69,6 +69,12 @@ impl Spoilt {
         Self { files, whole, sampler, now: Instant::now() }
     }
 
+    /// Whether every container has its main values.
+    pub(crate) fn is_measured(&self) -> bool {
+        let is_whole = |sample: &ContainerSample| sample.cpu_percent.is_some() && sample.memory_percent.is_some();
+        self.sampler.last(false).containers.iter().all(is_whole)
+    }
+
     /// For each file a story that tells it as it is.
     pub(crate) fn beginnings(&self) -> impl Iterator<Item = Vec<u8>> {
         (0..).zip(&self.whole).map(|(file, text)| [&[file, 1, u8::try_from(text.len()).unwrap()], &text[..]].concat())

@@ -18,14 +18,14 @@ use crate::process::{Identity, Process, Record, adopt};
 use crate::state;
 
 /// Gives the process a node's host name; a `/sys` that shows the node's interfaces instead of the machine's while the
-/// cgroups stay in view; the kernel's tracepoints, where it has any; and a name server that refuses at once, since the machine's own cannot be reached from here and
-/// would be waited for. Arguments: host name, the lab's state folder, the program and its arguments.
+/// cgroups stay in view; the kernel's tracepoints, where it has any; and a name server that refuses at once, since the
+/// machine's own cannot be reached from here and would be waited for. Arguments: host name, the lab's state folder, the program and its arguments.
 const ENTER_NODE: &str = r#"set -eu
 echo "$1" > /proc/sys/kernel/hostname
 mount --rbind /sys/fs/cgroup "$2/mnt"
 mount -t sysfs sysfs /sys
 mount --move "$2/mnt" /sys/fs/cgroup
-mount -t tracefs tracefs /sys/kernel/tracing 2> /dev/null || true
+if [ -d /sys/kernel/tracing ]; then mount -t tracefs tracefs /sys/kernel/tracing; fi
 if [ -f /etc/resolv.conf ]; then mount --bind "$2/resolv.conf" /etc/resolv.conf; fi
 "#;
 

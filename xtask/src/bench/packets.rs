@@ -59,7 +59,7 @@ impl Kind {
 struct Transfer {
     /// Received.
     gbit_per_s: f64,
-    /// CPU time of both ends for each byte sent.
+    /// CPU time of both ends for each KiB sent.
     cpu_ns_per_kib: f64,
 }
 
@@ -90,13 +90,6 @@ pub(super) async fn run(seconds: u32, runs: u32, binaries: &Binaries) -> Result<
     let mut pairs: [Pair; 3] = Default::default();
     for run in 1..=runs {
         step(begun, &format!("run {run} of {runs}: {} transfers of {seconds} s without, and with", Kind::ALL.len()));
-        let mut of = |with: bool| -> Result<()> {
-            for (kind, pair) in Kind::ALL.iter().zip(&mut pairs) {
-                let transfer = bench.transfer(*kind)?;
-                if with { &mut pair.with } else { &mut pair.without }.push(transfer);
-            }
-            Ok(())
-        };
         let with_first = run % 2 == 0;
         for with in [with_first, !with_first] {
             let agent = with.then(|| bench.start_agent(&binaries.agent)).transpose()?;
@@ -105,7 +98,10 @@ pub(super) async fn run(seconds: u32, runs: u32, binaries: &Binaries) -> Result<
                 let links = measure::descriptors_of(agent.pid(), "bpf_link");
                 ensure!(links >= 2, "the agent has attached no programs: {links} links");
             }
-            of(with)?;
+            for (kind, pair) in Kind::ALL.iter().zip(&mut pairs) {
+                let transfers = if with { &mut pair.with } else { &mut pair.without };
+                transfers.push(bench.transfer(*kind)?);
+            }
             drop(agent);
         }
     }
@@ -151,13 +147,13 @@ impl Bench {
 
 /// iperf3 in a namespace and, from its first socket on, in a cgroup.
 fn iperf(netns: &str, cgroup: &str, args: &[&str]) -> Result<Command> {
-    let mut folders = cgroups::make(cgroup)?;
+    let folders = cgroups::make(cgroup)?;
     let enter = "for folder; do if [ \"$folder\" = -- ]; then break; fi; echo $$ > \"$folder/cgroup.procs\" || exit 1; shift; done; shift\n";
     ensure!(!folders.is_empty(), "no cgroup hierarchy is mounted");
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{netns}"));
     command.args(["sh", "-c", &format!("{enter} exec iperf3 \"$@\""), "sh"]);
-    command.args(folders.drain(..)).arg("--").args(args);
+    command.args(folders).arg("--").args(args);
     Ok(command)
 }
 
