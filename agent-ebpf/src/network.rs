@@ -16,8 +16,7 @@ use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MMAPABLE};
 use aya_ebpf::helpers::{
-    bpf_get_smp_processor_id, bpf_sk_fullsock, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes,
-    bpf_tcp_sock,
+    bpf_get_smp_processor_id, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_tcp_sock,
 };
 use aya_ebpf::macros::{cgroup_skb, map};
 use aya_ebpf::maps::{Array, HashMap};
@@ -162,10 +161,10 @@ const UDP: u8 = 17;
 fn headers(skb: *mut __sk_buff) -> u64 {
     match transport(skb) {
         Some((TCP, at)) => match read::<TCP_BYTES>(skb, at) {
-            Some(tcp) => u64::from(at) + tcp_header_bytes(&tcp),
+            Some(tcp) => at as u64 + tcp_header_bytes(tcp),
             None => 0,
         },
-        Some((UDP, at)) => u64::from(at) + UDP_HEADER_BYTES,
+        Some((UDP, at)) => at as u64 + UDP_HEADER_BYTES,
         _ => 0,
     }
 }
@@ -177,22 +176,27 @@ fn tcp_header_bytes(tcp: &[u8; TCP_BYTES]) -> u64 {
 
 /// The transport protocol, and where its header begins.
 #[inline(always)]
-fn transport(skb: *mut __sk_buff) -> Option<(u8, u32)> {
+fn transport(skb: *mut __sk_buff) -> Option<(u8, usize)> {
     let ip = read::<IP_BYTES>(skb, 0)?;
     match ip[0] >> 4 {
-        4 => Some((ip[IPV4_PROTOCOL_OFFSET], u32::from(ip[0] & 0xf) * 4)),
-        6 => Some((ip[IPV6_PROTOCOL_OFFSET], IPV6_HEADER_BYTES as u32)),
+        4 => Some((ip[IPV4_PROTOCOL_OFFSET], usize::from(ip[0] & 0xf) * 4)),
+        6 => Some((ip[IPV6_PROTOCOL_OFFSET], IPV6_HEADER_BYTES)),
         _ => None,
     }
 }
 
-/// Bytes of the packet, counted from the IP header.
+/// Bytes of the packet where they are, counted from the IP header: no helper is called. The kernel has put the headers
+/// into one piece before, to read them itself; of what is beyond that piece there is nothing.
 #[inline(always)]
-fn read<const BYTES: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; BYTES]> {
-    let mut bytes = [0_u8; BYTES];
-    // SAFETY: the helper writes at most `BYTES` bytes, and all of them if it gives 0.
-    let done = unsafe { bpf_skb_load_bytes(skb.cast(), offset, bytes.as_mut_ptr().cast(), BYTES as u32) };
-    if done == 0 { Some(bytes) } else { None }
+fn read<'packet, const BYTES: usize>(skb: *mut __sk_buff, offset: usize) -> Option<&'packet [u8; BYTES]> {
+    // SAFETY: the kernel gives a valid context.
+    let (begin, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if begin + offset + BYTES > end {
+        return None;
+    }
+    // SAFETY: all `BYTES` bytes lie before the end, and the packet stays for as long as the program runs; the verifier
+    // has checked the same.
+    Some(unsafe { &*((begin + offset) as *const [u8; BYTES]) })
 }
 
 /// Whether this is a TCP segment whose first byte has been sent before: the socket's next number is beyond it. When a
@@ -200,23 +204,16 @@ fn read<const BYTES: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; BYT
 /// and window probes, which are old numbers without data, do not count; the kernel's own `RetransSegs` does the same.
 #[inline(always)]
 fn is_sent_again(skb: *mut __sk_buff) -> bool {
-    // SAFETY: the context's socket is null or valid, and the helpers check which kind it is.
+    // SAFETY: the context's socket is null or valid, and the helper gives null for what is no connection of TCP.
     let next = unsafe {
-        let common = (*skb).__bindgen_anon_2.sk;
-        if common.is_null() {
-            return false;
-        }
-        let socket = bpf_sk_fullsock(common);
-        if socket.is_null() || (*socket).protocol != TCP as u32 || (*socket).state == STATE_LISTEN {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
             return false;
         }
         let tcp = bpf_tcp_sock(socket);
-        if tcp.is_null() {
-            return false;
-        }
         // The kernel counts first and sends then, and most connections have never sent anything again: no need to look
-        // into their packets.
-        if (*tcp).total_retrans == 0 {
+        // into their packets. Nor into the answers of a listening socket, which counts nothing and has no numbers.
+        if tcp.is_null() || (*tcp).total_retrans == 0 {
             return false;
         }
         (*tcp).snd_nxt
@@ -229,15 +226,14 @@ fn is_sent_again(skb: *mut __sk_buff) -> bool {
         tcp[TCP_SEQUENCE_OFFSET + 2],
         tcp[TCP_SEQUENCE_OFFSET + 3],
     ]);
+    // Numbers wrap: "before" is a negative distance.
+    if (sequence.wrapping_sub(next) as i32) >= 0 {
+        return false;
+    }
     // SAFETY: as above.
     let len = u64::from(unsafe { (*skb).len });
-    let has_data = len > u64::from(at) + tcp_header_bytes(&tcp) || tcp[TCP_FLAGS_OFFSET] & (TCP_SYN | TCP_FIN) != 0;
-    // Numbers wrap: "before" is a negative distance.
-    has_data && (sequence.wrapping_sub(next) as i32) < 0
+    len > at as u64 + tcp_header_bytes(tcp) || tcp[TCP_FLAGS_OFFSET] & (TCP_SYN | TCP_FIN) != 0
 }
-
-/// `BPF_TCP_LISTEN`: its answers to new connections are sent by the listening socket, which has no numbers.
-const STATE_LISTEN: u32 = 10;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

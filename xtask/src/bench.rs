@@ -4,11 +4,13 @@
 //! - [`agent`]: the agent, Netdata, `docker stats` and the floor beside 50 containers
 //! - [`scale`]: the agent with 1, 10, 100 and 500 cgroups
 //! - [`packets`]: what the kernel programs add to a transfer
+//! - [`hooks`]: what is attached to the kernel's hook for packets
 //! - [`cgroups`]: cgroups that stand in for containers
 //! - [`report`]: figures, promises, tables and JSON
 
 mod agent;
 mod cgroups;
+mod hooks;
 mod measure;
 mod packets;
 mod peers;
@@ -58,12 +60,9 @@ pub(crate) enum Bench {
     },
     /// What counting traffic in the kernel costs a transfer: throughput and CPU time, with and without
     Packets {
-        /// Seconds of each transfer
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
-        seconds: u32,
-        /// Transfers of each kind, each with and without
-        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(3..=100))]
-        runs: u32,
+        /// Stretches of a fifth of a second, of each kind with each of: nothing, empty programs, the agent's
+        #[arg(long, default_value_t = 102, value_parser = clap::value_parser!(u32).range(6..=3000))]
+        stretches: u32,
         /// Also write the figures here as JSON; - is the standard output
         #[arg(long)]
         json: Option<PathBuf>,
@@ -81,7 +80,7 @@ pub(crate) fn run(what: Bench) -> Result<()> {
                 (Box::pin(agent::run(agent::Options { containers, seconds, runs }, &binaries, &floor)), json)
             }
             Bench::Scale { seconds, runs, json } => (Box::pin(scale::run(seconds, runs, &binaries)), json),
-            Bench::Packets { seconds, runs, json } => (Box::pin(packets::run(seconds, runs, &binaries)), json),
+            Bench::Packets { stretches, json } => (Box::pin(packets::run(stretches, &binaries)), json),
         };
         let done = tokio::select! {
             done = work => done,

@@ -43,6 +43,11 @@ pub(super) fn remove_all() {
     }
 }
 
+/// Where cgroup v2 is mounted, alone or beside v1.
+pub(super) fn v2_root() -> Option<PathBuf> {
+    hierarchies().into_iter().find(|root| root.join("cgroup.controllers").is_file())
+}
+
 fn hierarchies() -> Vec<PathBuf> {
     let all = HIERARCHIES.iter().map(|name| Path::new("/sys/fs/cgroup").join(name));
     all.filter(|folder| folder.join("cgroup.procs").is_file()).collect()

@@ -77,6 +77,15 @@ pub(super) fn with_command_line(text: &str) -> Vec<u32> {
     pids.filter(holds).collect()
 }
 
+/// All processes whose name begins with `name`; the kernel's own threads are such too.
+pub(super) fn named(name: &str) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_named =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name));
+    pids.filter(is_named).collect()
+}
+
 /// Open descriptors of a process whose target holds `what`.
 pub(super) fn descriptors_of(pid: u32, what: &str) -> u64 {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
