@@ -12,11 +12,12 @@
 #![feature(asm_experimental_arch)]
 
 use core::arch::asm;
+use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MMAPABLE};
 use aya_ebpf::helpers::{
-    bpf_get_smp_processor_id, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_tcp_sock,
+    bpf_get_smp_processor_id, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes, bpf_tcp_sock,
 };
 use aya_ebpf::macros::{cgroup_skb, map};
 use aya_ebpf::maps::{Array, HashMap};
@@ -160,43 +161,81 @@ const UDP: u8 = 17;
 #[inline(always)]
 fn headers(skb: *mut __sk_buff) -> u64 {
     match transport(skb) {
-        Some((TCP, at)) => match read::<TCP_BYTES>(skb, at) {
-            Some(tcp) => at as u64 + tcp_header_bytes(tcp),
+        Some((TCP, at)) => match tcp(skb, at) {
+            Some(tcp) => at + tcp.header_bytes,
             None => 0,
         },
-        Some((UDP, at)) => at as u64 + UDP_HEADER_BYTES,
+        Some((UDP, at)) => at + UDP_HEADER_BYTES,
         _ => 0,
     }
 }
 
-#[inline(always)]
-fn tcp_header_bytes(tcp: &[u8; TCP_BYTES]) -> u64 {
-    u64::from(tcp[TCP_LENGTH_OFFSET] >> 4) * 4
-}
-
 /// The transport protocol, and where its header begins.
 #[inline(always)]
-fn transport(skb: *mut __sk_buff) -> Option<(u8, usize)> {
-    let ip = read::<IP_BYTES>(skb, 0)?;
-    match ip[0] >> 4 {
-        4 => Some((ip[IPV4_PROTOCOL_OFFSET], usize::from(ip[0] & 0xf) * 4)),
-        6 => Some((ip[IPV6_PROTOCOL_OFFSET], IPV6_HEADER_BYTES)),
+fn transport(skb: *mut __sk_buff) -> Option<(u8, u64)> {
+    let ip = in_place::<0, IP_BYTES>(skb)?;
+    // SAFETY: `IP_BYTES` bytes are there.
+    let byte = |offset: usize| unsafe { *ip.add(offset) };
+    match byte(0) >> 4 {
+        4 => Some((byte(IPV4_PROTOCOL_OFFSET), u64::from(byte(0) & 0xf) * 4)),
+        6 => Some((byte(IPV6_PROTOCOL_OFFSET), IPV6_HEADER_BYTES as u64)),
         _ => None,
     }
 }
 
-/// Bytes of the packet where they are, counted from the IP header: no helper is called. The kernel has put the headers
-/// into one piece before, to read them itself; of what is beyond that piece there is nothing.
+/// What is looked at of a TCP header.
+struct Tcp {
+    header_bytes: u64,
+    sequence: u32,
+    flags: u8,
+}
+
 #[inline(always)]
-fn read<'packet, const BYTES: usize>(skb: *mut __sk_buff, offset: usize) -> Option<&'packet [u8; BYTES]> {
+fn tcp(skb: *mut __sk_buff, at: u64) -> Option<Tcp> {
+    // Zeroing it would be a loop, and one that a program without CAP_PERFMON may not have.
+    let mut copy = MaybeUninit::<[u8; TCP_BYTES]>::uninit();
+    let tcp = if at == IP_BYTES as u64 {
+        in_place::<IP_BYTES, TCP_BYTES>(skb)?
+    } else if at == IPV6_HEADER_BYTES as u64 {
+        in_place::<IPV6_HEADER_BYTES, TCP_BYTES>(skb)?
+    } else {
+        // After options of IPv4, which are rare.
+        // SAFETY: the helper writes at most `TCP_BYTES` bytes, and all of them if it gives 0.
+        let done = unsafe { bpf_skb_load_bytes(skb.cast(), at as u32, copy.as_mut_ptr().cast(), TCP_BYTES as u32) };
+        if done != 0 {
+            return None;
+        }
+        copy.as_ptr().cast()
+    };
+    // SAFETY: `TCP_BYTES` bytes are there.
+    let byte = |offset: usize| unsafe { *tcp.add(offset) };
+    let sequence = [
+        byte(TCP_SEQUENCE_OFFSET),
+        byte(TCP_SEQUENCE_OFFSET + 1),
+        byte(TCP_SEQUENCE_OFFSET + 2),
+        byte(TCP_SEQUENCE_OFFSET + 3),
+    ];
+    Some(Tcp {
+        header_bytes: u64::from(byte(TCP_LENGTH_OFFSET) >> 4) * 4,
+        sequence: u32::from_be_bytes(sequence),
+        flags: byte(TCP_FLAGS_OFFSET),
+    })
+}
+
+/// `BYTES` bytes of the packet where they are, counted from the IP header, so that no helper has to copy them. The kernel
+/// has the headers in one piece, since it has written or read them itself; what lies beyond that piece gives nothing.
+///
+/// The verifier lets a program without CAP_PERFMON add only constants to the address of a packet. That one for each
+/// offset is an instruction with its own constant, which the compiler cannot make one addition of a variable of.
+#[inline(always)]
+fn in_place<const OFFSET: usize, const BYTES: usize>(skb: *mut __sk_buff) -> Option<*const u8> {
     // SAFETY: the kernel gives a valid context.
-    let (begin, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
-    if begin + offset + BYTES > end {
-        return None;
+    let (mut at, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    // SAFETY: an addition.
+    unsafe {
+        asm!("{at} += {offset}", at = inout(reg) at, offset = const OFFSET, options(pure, nomem, nostack));
     }
-    // SAFETY: all `BYTES` bytes lie before the end, and the packet stays for as long as the program runs; the verifier
-    // has checked the same.
-    Some(unsafe { &*((begin + offset) as *const [u8; BYTES]) })
+    if at + BYTES > end { None } else { Some(at as *const u8) }
 }
 
 /// Whether this is a TCP segment whose first byte has been sent before: the socket's next number is beyond it. When a
@@ -219,20 +258,14 @@ fn is_sent_again(skb: *mut __sk_buff) -> bool {
         (*tcp).snd_nxt
     };
     let Some((TCP, at)) = transport(skb) else { return false };
-    let Some(tcp) = read::<TCP_BYTES>(skb, at) else { return false };
-    let sequence = u32::from_be_bytes([
-        tcp[TCP_SEQUENCE_OFFSET],
-        tcp[TCP_SEQUENCE_OFFSET + 1],
-        tcp[TCP_SEQUENCE_OFFSET + 2],
-        tcp[TCP_SEQUENCE_OFFSET + 3],
-    ]);
+    let Some(tcp) = tcp(skb, at) else { return false };
     // Numbers wrap: "before" is a negative distance.
-    if (sequence.wrapping_sub(next) as i32) >= 0 {
+    if (tcp.sequence.wrapping_sub(next) as i32) >= 0 {
         return false;
     }
     // SAFETY: as above.
     let len = u64::from(unsafe { (*skb).len });
-    len > at as u64 + tcp_header_bytes(tcp) || tcp[TCP_FLAGS_OFFSET] & (TCP_SYN | TCP_FIN) != 0
+    len > at + tcp.header_bytes || tcp.flags & (TCP_SYN | TCP_FIN) != 0
 }
 
 #[panic_handler]

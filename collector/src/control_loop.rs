@@ -10,8 +10,10 @@ use std::time::Duration;
 use swarmguard_daemon::presence::{Presence, chain};
 use swarmguard_influx::Sink;
 use swarmguard_planner::facts::Swarm;
+use swarmguard_planner::labels::LabelProblem;
 use swarmguard_planner::plan::ActionKind;
-use swarmguard_planner::{Action, Memory, Outcome, checks, plan};
+use swarmguard_planner::quiet::Pauses;
+use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
 use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -36,7 +38,9 @@ const NEWS_MAX: usize = 1_024;
 #[derive(Debug)]
 enum News {
     /// The Swarm was read, or not.
-    Read(Result<Box<(DockerSwarm, Swarm)>, SwarmError>),
+    Read(Result<Box<(DockerSwarm, Swarm, Pauses)>, SwarmError>),
+    /// The Swarm keeps these pauses now, or not.
+    PausesSaved(Pauses, Result<(), SwarmError>),
     /// An action ended.
     Ended { service: ServiceId, kind: ActionKind, record: Box<ActionRecord>, ended: Box<Ended> },
     /// There was nothing to take over after all.
@@ -52,6 +56,24 @@ enum Waked {
     ByTime,
 }
 
+/// Labels that cannot be followed, each said once.
+#[derive(Debug, Default)]
+struct LabelProblems(BTreeMap<ServiceId, Vec<LabelProblem>>);
+
+impl LabelProblems {
+    fn tell(&mut self, swarm: &Swarm, policy: &Policy) {
+        self.0.retain(|id, _| swarm.services.contains_key(id));
+        for (id, service) in &swarm.services {
+            let (_, _, problems) = service.labels.over(policy);
+            let before =
+                if problems.is_empty() { self.0.remove(id) } else { self.0.insert(id.clone(), problems.clone()) };
+            for problem in problems.iter().filter(|problem| !before.iter().flatten().any(|said| said == *problem)) {
+                tracing::warn!(service = %service.name, "{problem}; until then the service is only observed");
+            }
+        }
+    }
+}
+
 /// The loop and what it alone knows.
 pub struct ControlLoop {
     shared: Arc<Shared>,
@@ -60,6 +82,7 @@ pub struct ControlLoop {
     docker: Option<DockerSwarm>,
     presence: Presence,
     taking_over: BTreeSet<ServiceId>,
+    labels: LabelProblems,
     /// Looks at the Swarm that began before this show actions that have ended since.
     trusted_from: Timestamp,
     started_at: Timestamp,
@@ -79,6 +102,7 @@ impl ControlLoop {
             docker: None,
             presence: Presence::new("docker"),
             taking_over: BTreeSet::new(),
+            labels: LabelProblems::default(),
             trusted_from: Timestamp::default(),
             started_at: now(),
             actions: 0,
@@ -111,6 +135,7 @@ impl ControlLoop {
                         // What the action left is looked at anew, not at the next tick.
                         read.reset_immediately();
                     }
+                    News::PausesSaved(pauses, result) => self.pauses_saved(&pauses, result),
                     News::NothingToTakeOver { service } => drop(self.taking_over.remove(&service)),
                 }
             }
@@ -126,7 +151,7 @@ impl ControlLoop {
                 None => DockerSwarm::connect(&host).await,
             };
             let result = match connected {
-                Ok(docker) => docker.read(now()).await.map(|swarm| Box::new((docker, swarm))),
+                Ok(docker) => docker.read(now()).await.map(|(swarm, pauses)| Box::new((docker, swarm, pauses))),
                 Err(error) => Err(error),
             };
             // The loop is gone only when the collector ends.
@@ -134,8 +159,8 @@ impl ControlLoop {
         });
     }
 
-    fn saw_swarm(&mut self, result: Result<Box<(DockerSwarm, Swarm)>, SwarmError>) {
-        let (docker, swarm) = match result {
+    fn saw_swarm(&mut self, result: Result<Box<(DockerSwarm, Swarm, Pauses)>, SwarmError>) {
+        let (docker, swarm, pauses) = match result {
             Ok(read) => *read,
             Err(error) => {
                 self.presence.lost(&error);
@@ -159,10 +184,39 @@ impl ControlLoop {
         {
             let mut state = self.shared.state();
             state.journal.retain_services(|id| swarm.services.contains_key(id));
+            self.labels.tell(&swarm, &state.rules.policy);
             state.fleet.record_swarm(swarm, now());
+            if !state.pauses_unsaved {
+                state.fleet.record_pauses(pauses);
+            }
         }
+        self.save_pauses();
         marked.into_iter().for_each(|service| self.take_over(service));
         self.decide(Waked::ByTime);
+    }
+
+    /// Has the Swarm keep what people paused since.
+    fn save_pauses(&self) {
+        let state = self.shared.state();
+        let (true, Some(docker)) = (state.pauses_unsaved, self.docker.clone()) else { return };
+        let (pauses, news) = (state.fleet.facts().pauses.clone(), self.news.clone());
+        tokio::spawn(async move {
+            let result = docker.save_pauses(&pauses).await;
+            let _ = news.send(News::PausesSaved(pauses, result)).await;
+        });
+    }
+
+    fn pauses_saved(&mut self, pauses: &Pauses, result: Result<(), SwarmError>) {
+        let mut state = self.shared.state();
+        match result {
+            Ok(()) => {
+                // Others may have come meanwhile: the next look at the Swarm has them kept.
+                state.pauses_unsaved = state.fleet.facts().pauses != *pauses;
+                // A look that began before may not show them.
+                self.trusted_from = now();
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "the Swarm does not keep the pauses yet: tried again"),
+        }
     }
 
     /// Plans, checks and hands over, without waiting for anything.
@@ -170,7 +224,8 @@ impl ControlLoop {
         let at = now();
         let shared = self.shared.clone();
         let mut state = shared.state();
-        let policy = &shared.config.policy;
+        let rules = state.rules.clone();
+        let policy = &rules.policy;
         let decisions = plan(state.fleet.facts(), policy, &self.memory, at);
         for decision in decisions {
             let changed = state.journal.record_decision(&decision, at);
@@ -189,29 +244,35 @@ impl ControlLoop {
             }
             // One that had to wait for a cooldown or a look at the Swarm says nothing about how fast decisions are.
             let took = at.since(action.trigger().received_at);
-            if waked == Waked::ByFacts && took > shared.config.expected.decision {
+            if waked == Waked::ByFacts && took > rules.expected.decision {
                 tracing::warn!(took = ?took, "the decision took longer than performance.max_decision_time_ms");
             }
             if waked == Waked::ByFacts {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 state.counters.decision_us_max = state.counters.decision_us_max.max(micros);
             }
-            if let Some(record) = self.act(action, state.fleet.facts().swarm.as_ref(), at) {
+            if let Some(record) = self.act(action, policy.action_deadline, state.fleet.facts().swarm.as_ref(), at) {
                 state.counters.actions += 1;
                 state.journal.record_action(record);
             }
         }
     }
 
-    fn act(&mut self, action: Action, swarm: Option<&Swarm>, decided_at: Timestamp) -> Option<ActionRecord> {
+    fn act(
+        &mut self,
+        action: Action,
+        deadline: Duration,
+        swarm: Option<&Swarm>,
+        decided_at: Timestamp,
+    ) -> Option<ActionRecord> {
         let docker = self.docker.clone()?;
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
         let record = record::planned(id.clone(), &action, swarm?, decided_at);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
-        self.memory.started(&service, kind, decided_at);
+        self.memory.started(&service, kind, action.nodes(), decided_at);
         let mark = Mark::new(id, &action, record.replicas_before, record.times);
-        let (news, deadline) = (self.news.clone(), self.shared.config.policy.action_deadline);
+        let news = self.news.clone();
         let running = record.clone();
         tokio::spawn(async move {
             let ended = executor::execute(&docker, &action, mark, deadline).await;
@@ -227,7 +288,7 @@ impl ControlLoop {
         if !self.taking_over.insert(service.clone()) {
             return;
         }
-        let (news, deadline) = (self.news.clone(), self.shared.config.policy.action_deadline);
+        let (news, deadline) = (self.news.clone(), self.shared.state().rules.policy.action_deadline);
         let service_name = self.service_name(&service);
         let names = self.node_names();
         tokio::spawn(async move {
@@ -290,7 +351,7 @@ impl ControlLoop {
 
     /// Tells a person what came of it, and what was not as expected.
     fn judge(&self, record: &ActionRecord) {
-        let expected = self.shared.config.expected;
+        let expected = self.shared.state().rules.expected;
         let took = record.times_ms[5];
         let (service, kind, outcome) = (&record.service_name, &record.kind, record.state.as_str());
         let (from, to) = (&record.from_node, &record.to_node);
@@ -303,7 +364,9 @@ impl ControlLoop {
                 tracing::warn!(%service, %kind, %outcome, detail = record.detail, "action not completed");
             }
         }
-        if took.is_some_and(|took| took > expected.recovery.as_secs_f64() * 1e3) {
+        // A scale-down waits for the load to be gone for long: that is no recovery.
+        let is_recovery = record.kind != ActionKind::ScaleDown.as_str();
+        if is_recovery && took.is_some_and(|took| took > expected.recovery.as_secs_f64() * 1e3) {
             tracing::warn!(%service, took_ms = took, "the recovery took longer than performance.target_mttr_seconds");
         }
         if record.downtime_ms > expected.downtime.as_secs_f64() * 1e3 {

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use swarmguard_planner::Facts;
 use swarmguard_planner::facts::{NodeReport, Swarm};
+use swarmguard_planner::quiet::{PAUSES_MAX, Pause, Pauses};
 use swarmguard_planner::window::Sample;
+use swarmguard_planner::{Facts, Policy};
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::verbose::{CONTAINER_PREFIX_MIN, VerboseAlert, VerboseMetrics};
 use swarmguard_wire::{Alert, ContainerId, ContainerSample, Name, NodeId, NodeRef, Report, ServiceId, Timestamp};
@@ -50,6 +51,20 @@ pub enum ResolveError {
     },
 }
 
+/// Why a pause was not taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PauseError {
+    /// No service has the name.
+    #[error("no service is called {name:?}")]
+    Service {
+        /// The name given.
+        name: String,
+    },
+    /// Too many are paused.
+    #[error("{PAUSES_MAX} services are paused already: pause all instead")]
+    Full,
+}
+
 /// Facts and their recording.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -60,6 +75,47 @@ impl Fleet {
     /// The facts, to plan with.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The lowest thresholds that any service is judged by: agents alert beyond them.
+    pub fn alert_thresholds(&self, policy: &Policy) -> (f32, f32) {
+        let services = self.facts.swarm.iter().flat_map(|swarm| swarm.services.values());
+        let chosen = services.filter(|service| service.labels.choose()).map(|service| service.labels.over(policy).0);
+        let lower = |(cpu, memory): (f32, f32), other: Policy| {
+            let (other_cpu, other_memory) = other.alert_thresholds();
+            (cpu.min(other_cpu), memory.min(other_memory))
+        };
+        chosen.fold(policy.alert_thresholds(), lower)
+    }
+
+    /// What people paused, replaced whole.
+    pub fn record_pauses(&mut self, pauses: Pauses) {
+        self.facts.pauses = pauses;
+    }
+
+    /// Pauses a service, or all; `None` as the pause takes it back.
+    ///
+    /// # Errors
+    /// When the service is not known, or as many are paused one by one as can be.
+    pub fn pause(&mut self, service: Option<&str>, pause: Option<Pause>) -> Result<(), PauseError> {
+        let Some(name) = service else {
+            self.facts.pauses.all = pause;
+            return Ok(());
+        };
+        let services = &mut self.facts.pauses.services;
+        let Some(pause) = pause else {
+            services.remove(name);
+            return Ok(());
+        };
+        let mut known = self.facts.swarm.iter().flat_map(|swarm| swarm.services.values());
+        if !known.any(|service| service.name.as_str() == name) {
+            return Err(PauseError::Service { name: name.to_owned() });
+        }
+        if services.len() >= PAUSES_MAX && !services.contains_key(name) {
+            return Err(PauseError::Full);
+        }
+        services.insert(name.to_owned(), pause);
+        Ok(())
     }
 
     /// Forgets what was not heard of for long.

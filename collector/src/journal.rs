@@ -84,7 +84,7 @@ impl TimeLine {
 pub struct ActionRecord {
     /// Its identifier: the collector's start time and a number.
     pub id: String,
-    /// `migrate` or `scale_up`.
+    /// `migrate`, `scale_up` or `scale_down`.
     pub kind: String,
     /// The service.
     pub service: String,

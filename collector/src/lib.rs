@@ -2,15 +2,17 @@
 //!
 //! In the order an alert travels:
 //!
-//! - [`config`]: what a person wants
+//! - [`config`]: what a person wants; [`reload`]: how it changes meanwhile
 //! - [`server`]: alerts and reports come in and are recorded as facts; what is known is shown
 //! - [`fleet`]: the facts; [`state`]: what handlers and the loop share
 //! - [`control_loop`]: the one place that decides, with the `planner` crate
 //! - [`executor`]: carries out one action; [`swarm`]: the manager's API, and what is written there
 //! - [`journal`]: what was decided and done; [`events`]: the same for the database and for machines
+//! - [`ask`]: pause and resume from the command line
 //! - [`counters`]: what came in; [`clock`]: the one place where time is read
 
 pub mod config;
+pub mod reload;
 
 pub mod server;
 
@@ -25,6 +27,8 @@ pub mod swarm;
 pub mod events;
 pub mod journal;
 
+pub mod ask;
+
 pub mod clock;
 pub mod counters;
 
@@ -35,8 +39,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use config::Config;
 use control_loop::ControlLoop;
+use reload::Source;
 use state::Shared;
 
 /// How long the last points may take to be written when the collector stops.
@@ -45,8 +49,10 @@ const FLUSH_AT_STOP_MAX: Duration = Duration::from_secs(3);
 /// Runs until `shutdown` resolves.
 ///
 /// # Errors
-/// When the address cannot be listened on. Docker, agents and the database may come and go.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+/// When the configuration is wrong or the address cannot be listened on. Docker, agents and the database may come and go.
+pub async fn run(source: Source, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let text = source.text()?;
+    let config = source.resolve(&text)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listening on {}: is another collector running here?", config.listen))?;
@@ -75,8 +81,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     );
     let shared = Arc::new(Shared::new(config));
     let serving = tokio::spawn(server::serve(listener, shared.clone()));
+    let watching = reload::watch(source, text, shared.clone()).context("catching SIGHUP")?;
+    let watching = tokio::spawn(watching);
     let deciding = tokio::spawn(ControlLoop::new(shared, sink).run());
     shutdown.await;
+    watching.abort();
     serving.abort();
     deciding.abort();
     // Waits until the loop, and with it the sink, is gone.

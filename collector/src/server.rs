@@ -1,9 +1,11 @@
 //! HTTP: what comes in is recorded as a fact and answered; what is known is shown. Nothing is decided here.
 //!
-//! `POST /alert` and `/report` for agents, `GET /healthz`, `/metrics` and `/api/v1/…` for people and machines. Bodies,
+//! `POST /alert` and `/report` for agents, `GET /healthz`, `/metrics` and `/api/v1/…` for people and machines, who may
+//! also pause and resume. Bodies,
 //! headers, connections and waiting times are bounded; a message that is refused is counted and changes nothing.
 
 mod ingest;
+mod pause;
 mod show;
 
 use std::convert::Infallible;
@@ -61,8 +63,10 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let path = request.uri().path().to_owned();
     let allowed = match path.as_str() {
-        "/alert" | "/report" => Method::POST,
-        "/healthz" | "/metrics" | "/api/v1/nodes" | "/api/v1/services" | "/api/v1/actions" => Method::GET,
+        "/alert" | "/report" | "/api/v1/pause" | "/api/v1/resume" => Method::POST,
+        "/healthz" | "/metrics" | "/api/v1/nodes" | "/api/v1/services" | "/api/v1/actions" | "/api/v1/pauses" => {
+            Method::GET
+        }
         _ => return Ok(refusal(StatusCode::NOT_FOUND, &format!("no such path: {path}"))),
     };
     if request.method() != allowed {
@@ -79,6 +83,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         "/metrics" => show::metrics(&shared),
         "/api/v1/nodes" => show::nodes(&shared),
         "/api/v1/services" => show::services(&shared),
+        "/api/v1/pauses" => show::pauses(&shared),
+        "/api/v1/pause" => pause::pause(&shared, request).await,
+        "/api/v1/resume" => pause::resume(&shared, request).await,
         _ => show::actions(&shared),
     })
 }

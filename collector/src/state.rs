@@ -1,17 +1,23 @@
 //! What the HTTP handlers and the control loop share, and how the one wakes the other.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::config::{Config, Rules};
 use crate::counters::Counters;
 use crate::fleet::Fleet;
 use crate::journal::Journal;
 
 /// Everything that changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
+    /// What is followed now.
+    pub rules: Arc<Rules>,
+    /// Why the last change of the configuration was not taken.
+    pub refused: Option<String>,
+    /// Whether there are pauses that the Swarm does not keep yet.
+    pub pauses_unsaved: bool,
     /// What is known.
     pub fleet: Fleet,
     /// What was decided and done.
@@ -23,7 +29,7 @@ pub struct State {
 /// The state, the configuration, and a bell.
 #[derive(Debug)]
 pub struct Shared {
-    /// What the collector runs with.
+    /// What the collector was started with; what is followed now is in the state.
     pub config: Config,
     state: Mutex<State>,
     facts_came: Notify,
@@ -32,13 +38,29 @@ pub struct Shared {
 impl Shared {
     /// Nothing is known yet.
     pub fn new(config: Config) -> Self {
-        Self { config, state: Mutex::default(), facts_came: Notify::new() }
+        let state = State {
+            rules: Arc::new(config.rules.clone()),
+            refused: None,
+            pauses_unsaved: false,
+            fleet: Fleet::default(),
+            journal: Journal::default(),
+            counters: Counters::default(),
+        };
+        Self { config, state: Mutex::new(state), facts_came: Notify::new() }
     }
 
     /// The state, for as long as the guard lives: never across an await.
     pub fn state(&self) -> MutexGuard<'_, State> {
         // Facts are recorded whole or not at all, so what a panic left behind is still usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What agents are to alert on: the lowest of the thresholds that any service is judged by.
+    pub fn agents(&self) -> swarmguard_wire::Policy {
+        let state = self.state();
+        let rules = &state.rules;
+        let (cpu_percent, memory_percent) = state.fleet.alert_thresholds(&rules.policy);
+        swarmguard_wire::Policy { cpu_percent, memory_percent, ..rules.agents }
     }
 
     /// Tells the control loop that there is something to decide.

@@ -66,6 +66,8 @@ pub fn retreat<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -
     match &mark.change {
         mark::Change::Migrate { source, .. } => migrate::retreat(source, tasks),
         mark::Change::ScaleUp { .. } => scale::retreat(tasks),
+        // The replica is being stopped already: taking that back would start another one.
+        mark::Change::ScaleDown { .. } => Retreat::Unsafe,
     }
 }
 
@@ -73,6 +75,7 @@ pub fn retreat<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -
 pub fn progress<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -> Progress {
     match &mark.change {
         mark::Change::Migrate { source, .. } => migrate::progress(source, mark.replicas, tasks),
-        mark::Change::ScaleUp { to, .. } => scale::progress(*to, tasks),
+        mark::Change::ScaleUp { to } => scale::progress_up(*to, tasks),
+        mark::Change::ScaleDown { to } => scale::progress_down(*to, tasks),
     }
 }

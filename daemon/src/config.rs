@@ -107,7 +107,7 @@ pub fn docker_host(text: Option<String>) -> Result<String, ConfigError> {
     Err(ConfigError::value("docker-host", format!("{text:?}"), "unix:///path, tcp://host:port or http://host:port"))
 }
 
-/// A length of time as people write it: `1s`, `500ms`, `2m`, or a number of seconds.
+/// A length of time as people write it: `1s`, `500ms`, `2m`, `8h`, or a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -121,11 +121,12 @@ impl FromStr for Span {
             "ms" => 0.001,
             "" | "s" => 1.0,
             "m" => 60.0,
+            "h" => 3_600.0,
             _ => f64::NAN,
         };
         let number: f64 = number.parse().unwrap_or(f64::NAN);
         Duration::try_from_secs_f64(number * seconds).map(Span).map_err(|_| {
-            format!("{text:?} is not a length of time: expected a number with ms, s or m, such as 500ms or 1s")
+            format!("{text:?} is not a length of time: expected a number with ms, s, m or h, such as 500ms or 1s")
         })
     }
 }
@@ -185,8 +186,9 @@ mod tests {
         check("1s", Some(1000));
         check("500ms", Some(500));
         check("2m", Some(120_000));
+        check("1h", Some(3_600_000));
         check("1.5", Some(1500));
-        for wrong in ["", "s", "1h", "-1s", "1 s s", "nan", "inf"] {
+        for wrong in ["", "s", "1d", "-1s", "1 s s", "nan", "inf"] {
             check(wrong, None);
         }
     }

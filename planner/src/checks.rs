@@ -6,8 +6,9 @@
 use swarmguard_wire::{NodeId, Timestamp};
 
 use crate::facts::{Facts, Mode, Swarm, UpdateState};
+use crate::labels::Engagement;
 use crate::memory::Memory;
-use crate::plan::{Action, Migrate, ScaleUp};
+use crate::plan::{Action, Migrate, Scale};
 use crate::policy::Policy;
 
 /// A promise that an action would break.
@@ -22,6 +23,9 @@ pub enum Violation {
     /// Its owner did not let us act.
     #[error("the service is not enabled")]
     NotEnabled,
+    /// A person said that nothing is to be done at this time.
+    #[error("the service is paused, or it is a quiet hour")]
+    Quiet,
     /// The service changed after the facts were read.
     #[error("the action rests on version {planned}, the service has {found}")]
     Version {
@@ -33,6 +37,14 @@ pub enum Violation {
     /// Two actions on one service.
     #[error("another action on the service is under way")]
     Concurrent,
+    /// More would be under way than may be.
+    #[error("{in_flight} actions are under way and {within_hour} have begun within an hour")]
+    TooMany {
+        /// Under way.
+        in_flight: usize,
+        /// Begun within an hour.
+        within_hour: usize,
+    },
     /// Someone else's update would be cancelled.
     #[error("an update of the service is not over")]
     UpdateInProgress,
@@ -47,8 +59,8 @@ pub enum Violation {
         /// Wanted.
         wanted: u64,
     },
-    /// The count does not go from what is there to one more, within the maximum.
-    #[error("{from} to {to} replicas, where {found} are there and {max} are allowed")]
+    /// The count does not go from what is there to one more or one fewer, within minimum and maximum.
+    #[error("{from} to {to} replicas, where {found} are there and {min} to {max} are allowed")]
     Replicas {
         /// The action's start.
         from: u64,
@@ -56,6 +68,8 @@ pub enum Violation {
         to: u64,
         /// What is there.
         found: u64,
+        /// The minimum.
+        min: u64,
         /// The maximum.
         max: u64,
     },
@@ -93,14 +107,24 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     }
     let trigger = action.trigger();
     let service = swarm.services.get(&trigger.service).ok_or(Violation::NoService)?;
-    if !service.enabled {
+    let (policy, engagement, _) = service.labels.over(policy);
+    if engagement != Engagement::Act {
         return Err(Violation::NotEnabled);
+    }
+    let hours = policy.quiet_hours.iter().any(|hours| hours.until(now).is_some());
+    if hours || facts.pauses.of(service.name.as_str(), now).is_some() {
+        return Err(Violation::Quiet);
     }
     if service.version != trigger.version {
         return Err(Violation::Version { planned: trigger.version, found: service.version });
     }
     if memory.in_flight(&trigger.service).is_some() || service.action_marked {
         return Err(Violation::Concurrent);
+    }
+    let (in_flight, within_hour) = (memory.in_flight_count(), memory.begun_within_hour(now));
+    let limits = &policy.limits;
+    if in_flight >= limits.actions_in_flight as usize || within_hour >= limits.actions_per_hour as usize {
+        return Err(Violation::TooMany { in_flight, within_hour });
     }
     if service.update != UpdateState::Settled {
         return Err(Violation::UpdateInProgress);
@@ -112,14 +136,20 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     }
     match action {
         Action::Migrate(migrate) => vet_migrate(migrate, swarm),
-        Action::ScaleUp(ScaleUp { from, to, .. }) => {
-            let max = policy.scaling.max_replicas;
-            if *from == replicas && from.checked_add(1) == Some(*to) && *to <= max {
-                Ok(())
-            } else {
-                Err(Violation::Replicas { from: *from, to: *to, found: replicas, max })
-            }
-        }
+        Action::ScaleUp(scale) => vet_scale(scale, replicas, replicas.checked_add(1), &policy),
+        Action::ScaleDown(scale) => vet_scale(scale, replicas, replicas.checked_sub(1), &policy),
+    }
+}
+
+fn vet_scale(scale: &Scale, found: u64, expected: Option<u64>, policy: &Policy) -> Result<(), Violation> {
+    let Scale { from, to, .. } = *scale;
+    let (min, max) = (policy.scaling.min_replicas.max(1), policy.scaling.max_replicas);
+    // A service that has more than its maximum may come down to it, and one below its minimum up to it.
+    let within = if to > from { to <= max } else { to >= min };
+    if from == found && expected == Some(to) && within {
+        Ok(())
+    } else {
+        Err(Violation::Replicas { from, to, found, min, max })
     }
 }
 

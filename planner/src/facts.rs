@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::Serialize;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
 
+use crate::labels::Labels;
 use crate::placement::Constraint;
+use crate::quiet::Pauses;
 use crate::window::{Sample, Window};
 
 /// How long samples and reports are kept.
@@ -32,6 +34,8 @@ pub struct Facts {
     pub containers: BTreeMap<ContainerId, Window>,
     /// Samples that people sent, kept apart: their ticks have nothing to do with the agent's.
     pub by_hand: BTreeMap<ContainerId, Window>,
+    /// What people paused.
+    pub pauses: Pauses,
 }
 
 impl Facts {
@@ -59,6 +63,7 @@ impl Facts {
             windows.retain(|_, window| window.newest().is_some_and(|sample| fresh(sample.received_at)));
         }
         self.reports.retain(|_, report| fresh(report.received_at));
+        self.pauses.forget(now);
     }
 }
 
@@ -130,8 +135,8 @@ pub struct Service {
     pub version: u64,
     /// How it is replicated.
     pub mode: Mode,
-    /// Whether its owner lets SwarmGuard act on it (`swarmguard.enable=true`).
-    pub enabled: bool,
+    /// What its owner chose.
+    pub labels: Labels,
     /// Where Swarm stands with its last update.
     pub update: UpdateState,
     /// Whether it carries the mark of an action that has not ended.
@@ -216,6 +221,8 @@ pub struct Task {
     pub slot: Option<u64>,
     /// How far it is.
     pub state: TaskState,
+    /// Since when it runs, by the manager's clock, or later.
+    pub running_since: Option<Timestamp>,
     /// Whether Swarm wants it to run.
     pub desired_running: bool,
     /// Whether Swarm wants it gone. On a node that is down its state stays as it was for a day all the same.

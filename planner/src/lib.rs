@@ -1,8 +1,9 @@
 //! What to do about a Swarm: same facts, same policy, same memory, same `now`, same plan.
 //!
 //! - [`facts`]: what is known of services, tasks, nodes and containers; [`window`]: a container's recent samples
-//! - [`policy`]: thresholds, cooldowns and limits that a person chose
-//! - [`memory`]: what was done before: actions in flight and cooldowns
+//! - [`policy`]: thresholds, cooldowns and limits that a person chose; [`labels`]: what a service's owner chose over it;
+//!   [`quiet`]: when nothing is done
+//! - [`memory`]: what was done before: actions in flight and cooldowns; [`claims`]: what they take of the limits
 //! - [`rules`]: which condition a container is in, and what its service needs
 //! - [`placement`]: which nodes may take a task, and why the others may not
 //! - [`plan`]: the decisions, each an action that names everything or a refusal that says why
@@ -13,8 +14,11 @@
 pub mod facts;
 pub mod window;
 
+pub mod labels;
 pub mod policy;
+pub mod quiet;
 
+pub mod claims;
 pub mod cooldown;
 pub mod memory;
 

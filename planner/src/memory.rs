@@ -1,15 +1,16 @@
 //! What was done before: which services are being acted on, and which were lately.
 //!
-//! The control loop tells it when an action starts and ends. What must survive the loop's own death is not kept here
+//! The control loop tells it when an action starts and ends; how much was done in the last hour is counted too. What must survive the loop's own death is not kept here
 //! but in the services' labels; losing this memory only loses cooldowns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use swarmguard_wire::{ServiceId, Timestamp};
+use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
 use crate::cooldown::Cooldown;
 use crate::plan::ActionKind;
+use crate::policy::HOUR;
 
 /// Most services remembered; the ones acted on longest ago are forgotten first.
 pub const SERVICES_MAX: usize = 10_000;
@@ -23,28 +24,37 @@ pub const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Doublings beyond this would exceed the longest pause anyway.
 const REFUSALS_COUNTED_MAX: u32 = 10;
 
-/// What was done to each service.
+/// Most actions and most moves of a service counted; a policy that allows more within an hour allows any number.
+pub const COUNTED_MAX: usize = 10_000;
+
+/// What was done to each service, and in all.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     services: BTreeMap<ServiceId, ServiceMemory>,
+    /// When actions began, oldest first.
+    begun: VecDeque<Timestamp>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct ServiceMemory {
-    in_flight: Option<ActionKind>,
+    in_flight: Option<(ActionKind, Vec<NodeId>)>,
+    /// When migrations ended, oldest first.
+    moves: VecDeque<Timestamp>,
     refusals: u32,
     refused_until: Timestamp,
     migrated: Cooldown,
     scaled_up: Cooldown,
+    scaled_down: Cooldown,
     touched_at: Timestamp,
 }
 
 impl Memory {
-    /// An action has begun.
-    pub fn started(&mut self, service: &ServiceId, kind: ActionKind, now: Timestamp) {
+    /// An action has begun that leaves or reaches `nodes`.
+    pub fn started(&mut self, service: &ServiceId, kind: ActionKind, nodes: Vec<NodeId>, now: Timestamp) {
         let memory = self.services.entry(service.clone()).or_default();
-        memory.in_flight = Some(kind);
+        memory.in_flight = Some((kind, nodes));
         memory.touched_at = now;
+        push(&mut self.begun, now);
         self.forget_beyond(SERVICES_MAX);
     }
 
@@ -55,8 +65,12 @@ impl Memory {
         memory.touched_at = now;
         memory.refusals = 0;
         match kind {
-            ActionKind::Migrate => memory.migrated.start(now),
+            ActionKind::Migrate => {
+                memory.migrated.start(now);
+                push(&mut memory.moves, now);
+            }
             ActionKind::ScaleUp => memory.scaled_up.start(now),
+            ActionKind::ScaleDown => memory.scaled_down.start(now),
         }
     }
 
@@ -78,7 +92,27 @@ impl Memory {
 
     /// The action that is being executed on a service.
     pub fn in_flight(&self, service: &ServiceId) -> Option<ActionKind> {
-        self.services.get(service).and_then(|memory| memory.in_flight)
+        self.services.get(service).and_then(|memory| memory.in_flight.as_ref()).map(|(kind, _)| *kind)
+    }
+
+    /// How many actions are being executed.
+    pub fn in_flight_count(&self) -> usize {
+        self.services.values().filter(|memory| memory.in_flight.is_some()).count()
+    }
+
+    /// The nodes that actions being executed leave or reach, each as often as it is.
+    pub fn nodes_in_flight(&self) -> impl Iterator<Item = &NodeId> {
+        self.services.values().filter_map(|memory| memory.in_flight.as_ref()).flat_map(|(_, nodes)| nodes)
+    }
+
+    /// How many actions have begun within the last hour.
+    pub fn begun_within_hour(&self, now: Timestamp) -> usize {
+        within_hour(&self.begun, now)
+    }
+
+    /// How many migrations of a service have ended within the last hour.
+    pub fn moves_within_hour(&self, service: &ServiceId, now: Timestamp) -> usize {
+        self.services.get(service).map_or(0, |memory| within_hour(&memory.moves, now))
     }
 
     /// The cooldown of one kind of action on a service.
@@ -87,8 +121,19 @@ impl Memory {
         match kind {
             ActionKind::Migrate => memory.map(|memory| memory.migrated),
             ActionKind::ScaleUp => memory.map(|memory| memory.scaled_up),
+            ActionKind::ScaleDown => memory.map(|memory| memory.scaled_down),
         }
         .unwrap_or_default()
+    }
+
+    /// Until the oldest of what is counted is more than an hour old, in a row that is at its limit.
+    pub fn hour_is_over(&self, now: Timestamp, limit: usize) -> Timestamp {
+        over(&self.begun, now, limit)
+    }
+
+    /// The same for the migrations of a service.
+    pub fn moves_are_over(&self, service: &ServiceId, now: Timestamp, limit: usize) -> Timestamp {
+        self.services.get(service).map_or(now, |memory| over(&memory.moves, now, limit))
     }
 
     fn forget_beyond(&mut self, max: usize) {
@@ -100,4 +145,21 @@ impl Memory {
             self.services.remove(&oldest);
         }
     }
+}
+
+fn push(times: &mut VecDeque<Timestamp>, now: Timestamp) {
+    while times.len() >= COUNTED_MAX || times.front().is_some_and(|oldest| now.since(*oldest) > HOUR) {
+        times.pop_front();
+    }
+    times.push_back(now);
+}
+
+fn within_hour(times: &VecDeque<Timestamp>, now: Timestamp) -> usize {
+    times.iter().rev().take_while(|time| now.since(**time) < HOUR).count()
+}
+
+/// When fewer than `limit` of these times lie within an hour.
+fn over(times: &VecDeque<Timestamp>, now: Timestamp, limit: usize) -> Timestamp {
+    let oldest = times.len().checked_sub(limit.max(1)).and_then(|place| times.get(place));
+    oldest.map_or(now, |oldest| *oldest + HOUR)
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use swarmguard_wire::{Name, NodeId, Timestamp};
 
 use crate::facts::{Facts, HostPort, Node, Platform, Resources, Service, Swarm};
+use crate::labels::TARGET_LABEL;
 use crate::policy::Policy;
 
 /// A node that uses more of its memory than this, in percent, is not a target.
@@ -139,6 +140,13 @@ pub enum Ineligible {
         /// Free on the node.
         free: Resources,
     },
+    /// As many actions leave it or go to it as may.
+    InFlight {
+        /// Most.
+        max: u32,
+    },
+    /// Its label `swarmguard.target=false` keeps tasks that are moved off it.
+    KeptOut,
     /// Its agent was not heard of lately.
     Silent {
         /// Seconds since the last report; absent if there was none.
@@ -169,6 +177,8 @@ impl fmt::Display for Ineligible {
                 needed.nano_cpus as f64 / 1e9,
                 needed.memory_bytes >> 20
             ),
+            Self::InFlight { max } => write!(f, "has {max} actions under way, the most at a time"),
+            Self::KeptOut => write!(f, "is kept out by its label {TARGET_LABEL}=false"),
             Self::Silent { seconds: Some(seconds) } => write!(f, "has a silent agent, {seconds} s by now"),
             Self::Silent { seconds: None } => write!(f, "has no agent"),
             Self::MemoryFull { percent } => write!(f, "has {percent:.0} % of its memory in use"),
@@ -247,6 +257,9 @@ pub fn target_score(
 ) -> Result<f32, Ineligible> {
     let node = swarm.nodes.get(id).ok_or(Ineligible::Down)?;
     swarm_could_place(swarm, service, id, node)?;
+    if node.labels.get(TARGET_LABEL).is_some_and(|value| value == "false") {
+        return Err(Ineligible::KeptOut);
+    }
     let report = facts.reports.get(id).ok_or(Ineligible::Silent { seconds: None })?;
     let age = now.since(report.received_at);
     if age > policy.metric_window {

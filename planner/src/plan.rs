@@ -3,251 +3,55 @@
 //! The executor chooses nothing: service, version, node to leave, node to reach and replica count stand in the action.
 //! A service in whose containers nothing is amiss has no decision.
 
+mod action;
+mod withheld;
+
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
-use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
+use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, Timestamp};
 
-use crate::facts::{Facts, UpdateState};
+use crate::claims::Claims;
+use crate::facts::{Facts, Service, Swarm, UpdateState};
+use crate::labels::{Engagement, LabelProblem};
 use crate::memory::Memory;
-use crate::placement::Rejected;
-use crate::policy::Policy;
-use crate::rules::{self, Case, Condition, Finding, Unclear};
+use crate::policy::{Policy, SICK_NODES_MIN};
+use crate::quiet::Quiet;
+use crate::rules::{self, Case, Condition, Finding, Sick};
 
-/// What an action does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActionKind {
-    /// Scenario 1: leave a node.
-    Migrate,
-    /// Scenario 2: one replica more.
-    ScaleUp,
-}
+pub use action::{Action, ActionKind, Migrate, Scale, Trigger};
+pub use withheld::Withheld;
 
-impl ActionKind {
-    /// The kind in words, for sentences.
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::Migrate => "migration",
-            Self::ScaleUp => "scale-up",
-        }
-    }
-
-    /// The kind in one word, as in the journal and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Migrate => "migrate",
-            Self::ScaleUp => "scale_up",
-        }
-    }
-}
-
-/// An action on one service.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Action {
-    /// Scenario 1.
-    Migrate(Migrate),
-    /// Scenario 2.
-    ScaleUp(ScaleUp),
-}
-
-/// Moves all tasks of a service away from a node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Migrate {
-    /// What set it off.
-    pub trigger: Trigger,
-    /// The node to leave.
-    pub source: NodeId,
-    /// Its name.
-    pub source_name: Name,
-    /// The node to reach: the only one that Swarm's own rules leave.
-    pub target: NodeId,
-    /// Nodes to keep the replacement off: the source, and those that Swarm would prefer to the target.
-    pub exclude: Vec<NodeId>,
-    /// The tasks to be replaced: all of the service on the source.
-    pub tasks: Vec<TaskId>,
-}
-
-/// Adds one replica.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ScaleUp {
-    /// What set it off.
-    pub trigger: Trigger,
-    /// Replicas before.
-    pub from: u64,
-    /// Replicas after.
-    pub to: u64,
-}
-
-/// What set an action off, and T0 to T2 of its time line, by the collector's clock.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Trigger {
-    /// The service.
-    pub service: ServiceId,
-    /// Its name.
-    pub service_name: Name,
-    /// The version of the service's spec that the decision rests on.
-    pub version: u64,
-    /// Whether RUNNING means healthy; without a health check there is no promise of zero downtime. Absent: not known.
-    pub has_healthcheck: Option<bool>,
-    /// The container that matched.
-    pub container: ContainerId,
-    /// Its CPU in percent of what it may use.
-    pub cpu_percent: Option<f32>,
-    /// Its memory in percent of what it may use.
-    pub memory_percent: Option<f32>,
-    /// Its network in percent of the link.
-    pub network_percent: Option<f32>,
-    /// T0: the first breach of the row was measured.
-    pub breach_at: Timestamp,
-    /// T1: the message that completed the row was sent.
-    pub sent_at: Timestamp,
-    /// T2: it was received.
-    pub received_at: Timestamp,
-}
-
-impl Action {
-    /// What it does.
-    pub fn kind(&self) -> ActionKind {
-        match self {
-            Self::Migrate(_) => ActionKind::Migrate,
-            Self::ScaleUp(_) => ActionKind::ScaleUp,
-        }
-    }
-
-    /// What set it off.
-    pub fn trigger(&self) -> &Trigger {
-        match self {
-            Self::Migrate(migrate) => &migrate.trigger,
-            Self::ScaleUp(scale_up) => &scale_up.trigger,
-        }
-    }
-}
-
-/// Why nothing is done for a service in trouble.
+/// Why a decision is only shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Withheld {
-    /// The Swarm's state was read too long ago.
-    SwarmStale {
-        /// Seconds since.
-        seconds: u64,
+pub enum Observed {
+    /// Its owner did not let us act: no `swarmguard.enable=true`.
+    NotEnabled,
+    /// Its owner wants to see only: `swarmguard.mode=observe`.
+    Mode,
+    /// Nothing is done at this time.
+    Quiet {
+        /// Why.
+        quiet: Quiet,
     },
-    /// Not enough ticks in a row match.
-    Streak {
-        /// Ticks in a row so far.
-        seen: u32,
-        /// Ticks in a row needed.
-        needed: u32,
-    },
-    /// CPU or memory is high, but neither scenario matches.
-    Between {
-        /// What stands between.
-        unclear: Unclear,
-    },
-    /// Another action on the service has not ended.
-    InFlight {
-        /// What it does, if this collector started it.
-        kind: Option<ActionKind>,
-    },
-    /// The service was acted on lately.
-    Cooldown {
-        /// Which action has to wait.
-        kind: ActionKind,
-        /// Until when.
-        until: Timestamp,
-        /// Seconds until then, rounded up.
-        seconds_left: u64,
-    },
-    /// Swarm refused the last attempts.
-    Refused {
-        /// Seconds until the next one, rounded up.
-        seconds_left: u64,
-    },
-    /// Someone else's update of the service has not ended.
-    UpdateInProgress {
-        /// Where it stands.
-        state: UpdateState,
-    },
-    /// Fewer tasks run than the service wants: Swarm is still at work on it.
-    NotConverged {
-        /// Running.
-        running: u64,
-        /// Wanted.
-        wanted: u64,
-    },
-    /// The service is global or a job: it has no replicas to move or add.
-    NotReplicated,
-    /// Its spec has no placement, not even an empty one. SwarmKit's manager dies of a nil pointer (`nodeMatches`) when a
-    /// task that was given constraints meets a spec without placement, so the user's spec could not be put back.
-    NoPlacement,
-    /// Its data stays on its node.
-    LocalStorage {
-        /// The mount.
-        mount: String,
-    },
-    /// It has as many replicas as it may.
-    MaxReplicas {
-        /// The maximum.
-        max: u64,
-    },
-    /// No node may take the task.
-    NoTarget {
-        /// Each node and why not.
-        nodes: Vec<Rejected>,
-    },
-    /// Every node that may take the task runs one of the service already: the target could not be named, nor the move be
-    /// taken back.
-    NoFreeNode {
-        /// These nodes.
-        nodes: Vec<Name>,
-    },
-    /// The target cannot be told apart from more nodes than a spec should name.
-    TooManyNodes {
-        /// Nodes to be excluded.
-        found: usize,
-        /// Most that are.
-        max: usize,
+    /// Its labels cannot be followed.
+    Labels {
+        /// Which, and what is allowed.
+        problems: Vec<LabelProblem>,
     },
 }
 
-impl fmt::Display for Withheld {
+impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SwarmStale { seconds } => write!(f, "the Swarm's state is {seconds} s old"),
-            Self::Streak { seen, needed } => write!(f, "{seen} of {needed} ticks in a row match"),
-            Self::Between { unclear } => write!(f, "no scenario matches: {unclear}"),
-            Self::InFlight { kind: Some(kind) } => write!(f, "a {} is under way", kind.noun()),
-            Self::InFlight { kind: None } => {
-                write!(f, "an action that another collector began, or that has just ended, is being looked after")
-            }
-            Self::Cooldown { kind, seconds_left, .. } => {
-                write!(f, "the last {} was a short while ago: {seconds_left} s of its cooldown are left", kind.noun())
-            }
-            Self::Refused { seconds_left } => {
-                write!(f, "Swarm refused the last attempt: the next is in {seconds_left} s at the earliest")
-            }
-            Self::UpdateInProgress { state } => write!(f, "an update of the service is not over: {state:?}"),
-            Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
-            Self::NotReplicated => write!(f, "the service is global or a job"),
-            Self::NoPlacement => write!(
-                f,
-                "its spec has no placement, and giving one and taking it away again crashes SwarmKit; give it an empty one \
-                 with: docker service update --constraint-add node.id!=none, then --constraint-rm"
-            ),
-            Self::LocalStorage { mount } => write!(f, "its data stays on its node: {mount}"),
-            Self::MaxReplicas { max } => write!(f, "it has {max} replicas, its maximum"),
-            Self::NoTarget { nodes } => {
-                write!(f, "no node may take it")?;
-                nodes.iter().try_for_each(|rejected| write!(f, "; {} {}", rejected.node, rejected.why))
-            }
-            Self::NoFreeNode { nodes } => {
-                let names: Vec<&str> = nodes.iter().map(Name::as_str).collect();
-                write!(f, "every node that may take it runs a task of the service already: {}", names.join(", "))
-            }
-            Self::TooManyNodes { found, max } => {
-                write!(f, "{found} nodes would have to be excluded, and at most {max} are")
+            Self::NotEnabled => write!(f, "without swarmguard.enable=true"),
+            Self::Mode => write!(f, "as swarmguard.mode says"),
+            Self::Quiet { quiet } => write!(f, "{quiet}"),
+            Self::Labels { problems } => {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                write!(f, "since its labels cannot be followed ({})", problems.join("; "))
             }
         }
     }
@@ -262,10 +66,12 @@ pub enum Outcome {
         /// The action.
         action: Action,
     },
-    /// Would be executed if the service had `swarmguard.enable=true`.
+    /// Would be executed if it were not only observed.
     Observe {
         /// The action.
         action: Action,
+        /// Why it is.
+        because: Observed,
     },
     /// Nothing is to be done.
     Withhold {
@@ -295,35 +101,112 @@ impl fmt::Display for Decision {
         let (verb, action) = match &self.outcome {
             Outcome::Withhold { withheld } => return write!(f, "nothing is done: {withheld}"),
             Outcome::Act { action } => ("", action),
-            Outcome::Observe { action } => ("observed only, without swarmguard.enable=true: would ", action),
+            Outcome::Observe { action, because } => {
+                write!(f, "observed only, {because}: ")?;
+                ("would ", action)
+            }
         };
         let trigger = action.trigger();
         let shown = |value: Option<f32>| value.map_or("unknown".to_owned(), |value| format!("{value:.0} %"));
         match action {
             Action::Migrate(migrate) => write!(f, "{verb}move it off {}", migrate.source_name)?,
-            Action::ScaleUp(scale_up) => write!(f, "{verb}go from {} to {} replicas", scale_up.from, scale_up.to)?,
+            Action::ScaleUp(scale) | Action::ScaleDown(scale) => {
+                write!(f, "{verb}go from {} to {} replicas", scale.from, scale.to)?;
+            }
         }
         let (cpu, memory) = (shown(trigger.cpu_percent), shown(trigger.memory_percent));
-        write!(f, ": CPU is at {cpu}, memory at {memory}, network at {}", shown(trigger.network_percent))
+        let of = if matches!(action, Action::ScaleDown(_)) { "; of its busiest" } else { ":" };
+        write!(f, "{of} CPU is at {cpu}, memory at {memory}, network at {}", shown(trigger.network_percent))
     }
 }
 
-/// Decides for every service one of whose containers is over a threshold, in the order of their identifiers.
+/// Decides for every service one of whose containers is over a threshold, and for those that are idle with more replicas
+/// than their minimum; the most urgent first, and of equals the one with the lower identifier.
 pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
     let Some(swarm) = &facts.swarm else { return Vec::new() };
-    let cases = swarm.services.iter().map(|(id, service)| Case { facts, swarm, id, service, policy, memory, now });
-    cases.filter_map(|case| decide(&case)).collect()
+    let mut wanted: Vec<Wanted<'_>> =
+        swarm.services.iter().filter_map(|(id, service)| Wanted::of(facts, swarm, id, service, policy, now)).collect();
+    wanted.sort_by(|a, b| b.findings[0].urgency().total_cmp(&a.findings[0].urgency()));
+    let sick = Sick::count(facts, policy, &wanted, now);
+    let mut claims = Claims::of(memory, policy, now);
+    let mut decisions = Vec::new();
+    for Wanted { id, service, policy, engagement, problems, findings } in wanted {
+        if engagement == Engagement::Off {
+            continue;
+        }
+        let case = Case { facts, swarm, id, service, policy: &policy, memory, now, claims: &claims, sick };
+        let Some(decision) = decide(&case, findings, engagement, problems) else { continue };
+        if let Outcome::Act { action } = &decision.outcome {
+            claims.add(action);
+        }
+        decisions.push(decision);
+    }
+    decisions
 }
 
-fn decide(case: &Case<'_>) -> Option<Decision> {
-    let findings = rules::findings(case);
+/// A service about which something might be done.
+struct Wanted<'a> {
+    id: &'a ServiceId,
+    service: &'a Service,
+    policy: Policy,
+    engagement: Engagement,
+    problems: Vec<LabelProblem>,
+    /// At least one.
+    findings: Vec<Finding>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(
+        facts: &Facts,
+        swarm: &Swarm,
+        id: &'a ServiceId,
+        service: &'a Service,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let (policy, engagement, problems) = service.labels.over(policy);
+        let mut findings = rules::findings(facts, service, &policy, now);
+        // While one container has too much to do, the service is not idle, whatever the others do.
+        if findings.is_empty() {
+            findings.extend(rules::idle(facts, service, &policy, now));
+        }
+        let known = !findings.is_empty() && swarm.services.contains_key(id);
+        known.then_some(Self { id, service, policy, engagement, problems, findings })
+    }
+}
+
+impl Sick {
+    fn count(facts: &Facts, policy: &Policy, wanted: &[Wanted<'_>], now: Timestamp) -> Self {
+        let sick: BTreeSet<&NodeId> = wanted
+            .iter()
+            .flat_map(|wanted| wanted.findings.iter().filter(|finding| finding.is_complete(&wanted.policy)))
+            .filter(|finding| finding.condition == Condition::Sick)
+            .map(|finding| &finding.node)
+            .collect();
+        let fresh = facts.reports.values().filter(|report| now.since(report.received_at) <= policy.metric_window);
+        let (sick, nodes) = (sick.len(), fresh.count());
+        let are_too_many =
+            sick >= SICK_NODES_MIN && sick as f32 * 100.0 > policy.limits.sick_nodes_percent * nodes as f32;
+        Self { sick, nodes, are_too_many }
+    }
+}
+
+fn decide(
+    case: &Case<'_>,
+    findings: Vec<Finding>,
+    engagement: Engagement,
+    problems: Vec<LabelProblem>,
+) -> Option<Decision> {
     let (finding, proposed) = match guard(case) {
         Err(withheld) => (findings.first()?, Err(withheld)),
         Ok(()) => first_action(case, &findings)?,
     };
     let outcome = match proposed {
-        Ok(action) if case.service.enabled => Outcome::Act { action },
-        Ok(action) => Outcome::Observe { action },
+        Ok(action) if engagement == Engagement::Act => match quiet(case.facts, case.service, case.policy, case.now) {
+            None => Outcome::Act { action },
+            Some(quiet) => Outcome::Observe { action, because: Observed::Quiet { quiet } },
+        },
+        Ok(action) => Outcome::Observe { action, because: observed(case, problems) },
         Err(withheld) => Outcome::Withhold { withheld },
     };
     Some(Decision {
@@ -333,6 +216,29 @@ fn decide(case: &Case<'_>) -> Option<Decision> {
         condition: finding.condition,
         outcome,
     })
+}
+
+/// Why nothing is done about a service at this time.
+pub(crate) fn quiet(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Quiet> {
+    if let Some(pause) = facts.pauses.of(service.name.as_str(), now) {
+        return Some(Quiet::Paused {
+            all: facts.pauses.all.as_ref() == Some(pause),
+            seconds_left: pause.until.map(|until| seconds_left(until, now)),
+            why: pause.reason.clone(),
+        });
+    }
+    let until = policy.quiet_hours.iter().filter_map(|hours| hours.until(now)).max()?;
+    Some(Quiet::Hours { until, seconds_left: seconds_left(until, now) })
+}
+
+fn observed(case: &Case<'_>, problems: Vec<LabelProblem>) -> Observed {
+    if !problems.is_empty() {
+        Observed::Labels { problems }
+    } else if case.service.labels.is_enabled() {
+        Observed::Mode
+    } else {
+        Observed::NotEnabled
+    }
 }
 
 /// The first action that a finding leads to; if none does, the first finding and why not. So a busy service at its

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::quiet::QuietHours;
+
 /// Thresholds, cooldowns and limits. Percentages are of what a container may use and of the node's link.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -12,6 +14,12 @@ pub struct Policy {
     pub migration: Migration,
     /// Scenario 2: the service has much to do.
     pub scaling: Scaling,
+    /// How much may be done at all.
+    pub limits: Limits,
+    /// When nothing is done.
+    pub quiet_hours: Vec<QuietHours>,
+    /// So long after a container began to run its CPU is not looked at: starting is work.
+    pub startup_period: Duration,
     /// How old the newest sample, a node's report or the view of the Swarm may be to act on it.
     pub metric_window: Duration,
     /// How long an action may take before it is reverted.
@@ -44,11 +52,37 @@ pub struct Scaling {
     pub network_threshold_min: f32,
     /// After a replica was added, no other for so long.
     pub scale_up_cooldown: Duration,
+    /// Only after it was idle for so long, and so long after it was scaled, does a service lose a replica.
+    pub scale_down_cooldown: Duration,
+    /// Never fewer replicas than this.
+    pub min_replicas: u64,
     /// Never more replicas than this.
     pub max_replicas: u64,
     /// Ticks in a row that must match.
     pub consecutive_breaches: u32,
 }
+
+/// How much may be done at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Actions under way at a time, in the Swarm.
+    pub actions_in_flight: u32,
+    /// Migrations under way at a time that leave a node or go to it.
+    pub actions_per_node: u32,
+    /// Actions begun within an hour, in the Swarm.
+    pub actions_per_hour: u32,
+    /// Migrations of one service within an hour; beyond it is the container that is sick, and no node.
+    pub moves_per_hour: u32,
+    /// When more nodes than this have sick containers, in percent of those that report, nothing is moved: the observer is
+    /// more likely wrong than they are. Fewer than [`SICK_NODES_MIN`] nodes never count as many.
+    pub sick_nodes_percent: f32,
+}
+
+/// What [`Limits::actions_per_hour`] and [`Limits::moves_per_hour`] count in.
+pub const HOUR: Duration = Duration::from_secs(3_600);
+
+/// See [`Limits::sick_nodes_percent`].
+pub const SICK_NODES_MIN: usize = 3;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -65,15 +99,29 @@ impl Default for Policy {
                 memory_threshold: 80.0,
                 network_threshold_min: 65.0,
                 scale_up_cooldown: Duration::from_secs(60),
+                scale_down_cooldown: Duration::from_secs(180),
+                min_replicas: 1,
                 max_replicas: 10,
                 consecutive_breaches: 2,
             },
+            limits: Limits {
+                actions_in_flight: 5,
+                actions_per_node: 2,
+                actions_per_hour: 60,
+                moves_per_hour: 3,
+                sick_nodes_percent: 50.0,
+            },
+            quiet_hours: Vec::new(),
+            startup_period: Duration::from_secs(10),
             // Three reports of the agents' default five ticks: one may be lost and one late.
             metric_window: Duration::from_secs(15),
             action_deadline: Duration::from_secs(60),
         }
     }
 }
+
+/// Longest cooldown before a scale-down: samples are kept for [`crate::facts::MEMORY`], and a report may be late.
+pub const SCALE_DOWN_COOLDOWN_MAX: Duration = Duration::from_secs(280);
 
 /// A policy that cannot be followed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -120,6 +168,25 @@ impl Policy {
         at_least_one("scenarios.scenario1_migration.consecutive_breaches", self.migration.consecutive_breaches.into())?;
         at_least_one("scenarios.scenario2_scaling.consecutive_breaches", self.scaling.consecutive_breaches.into())?;
         at_least_one("scenarios.scenario2_scaling.max_replicas", self.scaling.max_replicas)?;
+        if !(1..=self.scaling.max_replicas).contains(&self.scaling.min_replicas) {
+            return Err(PolicyError {
+                key: "scenarios.scenario2_scaling.min_replicas",
+                found: self.scaling.min_replicas.to_string(),
+                allowed: "1 to max_replicas",
+            });
+        }
+        if self.scaling.scale_down_cooldown > SCALE_DOWN_COOLDOWN_MAX {
+            return Err(PolicyError {
+                key: "scenarios.scenario2_scaling.scale_down_cooldown",
+                found: self.scaling.scale_down_cooldown.as_secs().to_string(),
+                allowed: "at most 280 seconds: samples are kept for five minutes",
+            });
+        }
+        at_least_one("limits.max_actions_in_flight", self.limits.actions_in_flight.into())?;
+        at_least_one("limits.max_actions_per_node", self.limits.actions_per_node.into())?;
+        at_least_one("limits.max_actions_per_hour", self.limits.actions_per_hour.into())?;
+        at_least_one("limits.max_moves_per_hour", self.limits.moves_per_hour.into())?;
+        percent("limits.max_sick_nodes_percent", self.limits.sick_nodes_percent)?;
         if self.migration.network_threshold_max > self.scaling.network_threshold_min {
             return Err(PolicyError {
                 key: "scenarios.scenario1_migration.network_threshold_max",

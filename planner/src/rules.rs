@@ -5,13 +5,16 @@
 //! the same service: moving a replica away from heavy traffic helps nobody.
 
 mod migrate;
+mod scale_down;
 mod scale_up;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use swarmguard_wire::{ContainerId, NodeId, ServiceId, Timestamp};
 
+use crate::claims::Claims;
 use crate::facts::{Facts, Mode, Service, Swarm};
 use crate::memory::Memory;
 use crate::plan::{Action, ActionKind, Trigger, Withheld, seconds_left};
@@ -30,6 +33,8 @@ pub enum Condition {
     Unclear(Unclear),
     /// Neither CPU nor memory is high, or they are not known.
     Calm,
+    /// All containers of the service together have so little to do that one fewer would do.
+    Idle,
 }
 
 /// What stands between the scenarios.
@@ -121,14 +126,14 @@ pub struct Finding {
 }
 
 /// The containers of a service that are over a threshold, the one that needs help most first.
-pub fn findings(case: &Case<'_>) -> Vec<Finding> {
-    let Case { facts, service, policy, now, .. } = *case;
+pub fn findings(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     for task in service.tasks.values().filter(|task| task.is_running()) {
         let (Some(container), Some(node)) = (task.container, &task.node) else { continue };
         let windows = [facts.containers.get(&container), facts.by_hand.get(&container)];
-        let found = windows.into_iter().flatten();
-        findings.extend(found.filter_map(|window| finding(container, node.clone(), window, policy, now)));
+        let settled_at = task.running_since.map(|since| since + policy.startup_period);
+        let look = Look { container, node, settled_at, policy, now };
+        findings.extend(windows.into_iter().flatten().filter_map(|window| look.at(window)));
     }
     // A row that is complete comes before one that is not. Equals are told apart by the container's identifier, so that
     // the same facts give the same choice.
@@ -138,34 +143,69 @@ pub fn findings(case: &Case<'_>) -> Vec<Finding> {
 }
 
 impl Finding {
-    fn is_complete(&self, policy: &Policy) -> bool {
+    /// Whether as many ticks in a row show it as are needed.
+    pub fn is_complete(&self, policy: &Policy) -> bool {
         match self.condition {
             Condition::Busy => self.streak >= policy.scaling.consecutive_breaches,
             Condition::Sick => self.streak >= policy.migration.consecutive_breaches,
-            Condition::Unclear(_) | Condition::Calm => false,
+            Condition::Unclear(_) | Condition::Calm | Condition::Idle => false,
         }
+    }
+
+    /// Higher is more urgent: the condition first, then how much the container has to do.
+    pub(crate) fn urgency(&self) -> f32 {
+        let most = self.newest.cpu_percent.into_iter().chain(self.newest.memory_percent).fold(0.0, f32::max);
+        f32::from(rank(&self.condition)) * 10_000.0 + most.clamp(0.0, 9_999.0)
     }
 }
 
-fn finding(container: ContainerId, node: NodeId, window: &Window, policy: &Policy, now: Timestamp) -> Option<Finding> {
-    let newest = *window.newest()?;
-    if now.since(newest.sampled_at) > policy.metric_window {
-        return None;
-    }
-    let newest_condition = condition(&newest, policy);
-    if newest_condition == Condition::Calm {
-        return None;
-    }
-    let (mut streak, mut first) = (0, newest);
-    for sample in window.newest_first() {
-        let follows = streak == 0 || sample.tick.checked_add(1) == Some(first.tick);
-        if !follows || rank(&condition(sample, policy)) != rank(&newest_condition) {
-            break;
+/// A look at one container of a service.
+struct Look<'a> {
+    container: ContainerId,
+    node: &'a NodeId,
+    /// Before that its CPU is not looked at.
+    settled_at: Option<Timestamp>,
+    policy: &'a Policy,
+    now: Timestamp,
+}
+
+impl Look<'_> {
+    fn at(&self, window: &Window) -> Option<Finding> {
+        let newest = *window.newest()?;
+        if self.now.since(newest.sampled_at) > self.policy.metric_window {
+            return None;
         }
-        streak += 1;
-        first = *sample;
+        let newest_condition = self.condition(&newest);
+        if newest_condition == Condition::Calm {
+            return None;
+        }
+        let (mut streak, mut first) = (0, newest);
+        for sample in window.newest_first() {
+            let follows = streak == 0 || sample.tick.checked_add(1) == Some(first.tick);
+            if !follows || rank(&self.condition(sample)) != rank(&newest_condition) {
+                break;
+            }
+            streak += 1;
+            first = *sample;
+        }
+        let Self { container, node, .. } = self;
+        let finding = Finding {
+            container: *container,
+            node: (*node).clone(),
+            condition: newest_condition,
+            streak,
+            first,
+            newest,
+        };
+        Some(finding)
     }
-    Some(Finding { container, node, condition: newest_condition, streak, first, newest })
+
+    fn condition(&self, sample: &Sample) -> Condition {
+        if self.settled_at.is_some_and(|settled| sample.sampled_at < settled) {
+            return condition(&Sample { cpu_percent: None, ..*sample }, self.policy);
+        }
+        condition(sample, self.policy)
+    }
 }
 
 fn rank(condition: &Condition) -> u8 {
@@ -173,8 +213,24 @@ fn rank(condition: &Condition) -> u8 {
         Condition::Busy => 3,
         Condition::Sick => 2,
         Condition::Unclear(_) => 1,
-        Condition::Calm => 0,
+        Condition::Calm | Condition::Idle => 0,
     }
+}
+
+/// The busiest container of a service that has more replicas than its minimum and could do with one fewer at present.
+pub fn idle(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Finding> {
+    scale_down::find(facts, service, policy, now)
+}
+
+/// How many nodes have sick containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sick {
+    /// Nodes with a sick container.
+    pub sick: usize,
+    /// Nodes that report.
+    pub nodes: usize,
+    /// Whether that is more than can be believed.
+    pub are_too_many: bool,
 }
 
 /// Everything a rule may look at for one service.
@@ -193,6 +249,10 @@ pub struct Case<'a> {
     pub memory: &'a Memory,
     /// The time of the decision.
     pub now: Timestamp,
+    /// What is being done already, or was planned before it.
+    pub claims: &'a Claims,
+    /// How many nodes look sick.
+    pub sick: Sick,
 }
 
 /// The action that a finding asks for.
@@ -200,23 +260,48 @@ pub struct Case<'a> {
 /// # Errors
 /// Why nothing is to be done.
 pub fn propose(case: &Case<'_>, finding: &Finding) -> Result<Action, Withheld> {
-    let (needed, kind) = match finding.condition {
-        Condition::Busy => (case.policy.scaling.consecutive_breaches, ActionKind::ScaleUp),
-        Condition::Sick => (case.policy.migration.consecutive_breaches, ActionKind::Migrate),
-        Condition::Unclear(unclear) => return Err(Withheld::Between { unclear }),
+    let (migration, scaling) = (&case.policy.migration, &case.policy.scaling);
+    match finding.condition {
+        Condition::Busy => {
+            in_a_row(finding, scaling.consecutive_breaches)?;
+            cooled_down(case, ActionKind::ScaleUp, scaling.scale_up_cooldown)?;
+            case.claims.allow(case.policy, case.now)?;
+            scale_up::propose(case, finding, converged(case)?).map(Action::ScaleUp)
+        }
+        Condition::Sick => {
+            in_a_row(finding, migration.consecutive_breaches)?;
+            cooled_down(case, ActionKind::Migrate, migration.cooldown)?;
+            converged(case)?;
+            case.claims.allow(case.policy, case.now)?;
+            migrate::propose(case, finding).map(Action::Migrate)
+        }
+        Condition::Idle => {
+            cooled_down(case, ActionKind::ScaleUp, scaling.scale_down_cooldown)?;
+            cooled_down(case, ActionKind::ScaleDown, scaling.scale_down_cooldown)?;
+            case.claims.allow(case.policy, case.now)?;
+            scale_down::propose(case, finding, converged(case)?).map(Action::ScaleDown)
+        }
+        Condition::Unclear(unclear) => Err(Withheld::Between { unclear }),
         // There is no finding for a calm container.
-        Condition::Calm => return Err(Withheld::Streak { seen: 0, needed: 1 }),
-    };
-    if finding.streak < needed {
-        return Err(Withheld::Streak { seen: finding.streak, needed });
+        Condition::Calm => Err(Withheld::Streak { seen: 0, needed: 1 }),
     }
-    let cooldown = match kind {
-        ActionKind::Migrate => case.policy.migration.cooldown,
-        ActionKind::ScaleUp => case.policy.scaling.scale_up_cooldown,
-    };
-    if let Some(until) = case.memory.cooldown(case.id, kind).until(cooldown, case.now) {
-        return Err(Withheld::Cooldown { kind, until, seconds_left: seconds_left(until, case.now) });
+}
+
+/// Enough ticks in a row match.
+fn in_a_row(finding: &Finding, needed: u32) -> Result<(), Withheld> {
+    if finding.streak < needed { Err(Withheld::Streak { seen: finding.streak, needed }) } else { Ok(()) }
+}
+
+/// The last action of a kind was long enough ago.
+fn cooled_down(case: &Case<'_>, kind: ActionKind, length: Duration) -> Result<(), Withheld> {
+    match case.memory.cooldown(case.id, kind).until(length, case.now) {
+        Some(until) => Err(Withheld::Cooldown { kind, until, seconds_left: seconds_left(until, case.now) }),
+        None => Ok(()),
     }
+}
+
+/// How many replicas the service has, all of which run.
+fn converged(case: &Case<'_>) -> Result<u64, Withheld> {
     let replicas = match case.service.mode {
         Mode::Replicated { replicas } => replicas,
         Mode::Global | Mode::Job => return Err(Withheld::NotReplicated),
@@ -225,10 +310,7 @@ pub fn propose(case: &Case<'_>, finding: &Finding) -> Result<Action, Withheld> {
     if running < replicas {
         return Err(Withheld::NotConverged { running, wanted: replicas });
     }
-    match kind {
-        ActionKind::Migrate => migrate::propose(case, finding).map(Action::Migrate),
-        ActionKind::ScaleUp => scale_up::propose(case, finding, replicas).map(Action::ScaleUp),
-    }
+    Ok(replicas)
 }
 
 fn trigger(case: &Case<'_>, finding: &Finding) -> Trigger {
@@ -267,6 +349,7 @@ mod tests {
             Condition::Busy => "busy",
             Condition::Sick => "sick",
             Condition::Calm => "calm",
+            Condition::Idle => "idle",
             Condition::Unclear(Unclear::Network { .. }) => "network between",
             Condition::Unclear(Unclear::OneOfTwo { .. }) => "one of two",
             Condition::Unclear(Unclear::NetworkUnknown) => "network unknown",

@@ -59,7 +59,8 @@ async fn show(begun: Instant, binaries: Binaries, keep: bool) -> Result<()> {
     step(begun, "copying the app's image to every node");
     app::install(&lab, &binaries).await?;
     step(begun, "starting InfluxDB, the collector and three agents");
-    let stage = Stage::set(lab, binaries, &[]).await?;
+    // The containers get sick as soon as they run, which nobody waits for in life.
+    let stage = Stage::set(lab, binaries, &["--startup-period=0"]).await?;
 
     step(begun, "scenario 1: two replicas behind a balancer; one gets sick (CPU high, network low)");
     let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;

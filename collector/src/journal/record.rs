@@ -20,7 +20,7 @@ pub(crate) fn planned(id: String, action: &Action, swarm: &Swarm, decided_at: Ti
     };
     let (from_node, to_node, replicas_before, replicas_after) = match action {
         Action::Migrate(migrate) => (Some(name(&migrate.source)), Some(name(&migrate.target)), replicas, replicas),
-        Action::ScaleUp(scale_up) => (None, None, scale_up.from, scale_up.to),
+        Action::ScaleUp(scale) | Action::ScaleDown(scale) => (None, None, scale.from, scale.to),
     };
     ActionRecord {
         id,
@@ -60,7 +60,7 @@ pub(crate) fn taken_over(
 ) -> ActionRecord {
     let (from_node, replicas_after) = match &mark.change {
         mark::Change::Migrate { source, .. } => (Some(label(names, source)), mark.replicas),
-        mark::Change::ScaleUp { to } => (None, *to),
+        mark::Change::ScaleUp { to } | mark::Change::ScaleDown { to } => (None, *to),
     };
     ActionRecord {
         id: mark.id.clone(),

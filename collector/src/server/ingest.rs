@@ -123,7 +123,7 @@ fn undecodable(error: &DecodeError) -> Answer {
 }
 
 fn reply(shared: &Shared, received_at: Timestamp) -> Answer {
-    let reply = Reply { received_at, answered_at: now(), policy: shared.config.agents };
+    let reply = Reply { received_at, answered_at: now(), policy: shared.agents() };
     match codec::encode(&reply) {
         Ok(bytes) => typed(StatusCode::OK, codec::CONTENT_TYPE, Bytes::from(bytes)),
         Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),

@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use swarmguard_planner::Policy;
 use swarmguard_planner::facts::{Mode, Service, Swarm};
 use swarmguard_wire::{NodeId, ServiceId};
 
@@ -13,12 +14,13 @@ use crate::state::{Shared, State};
 pub(super) fn health(shared: &Shared) -> Answer {
     let state = shared.state();
     let seen = state.fleet.facts().swarm.as_ref().map(|swarm| now().since(swarm.seen_at));
-    let fresh = seen.is_some_and(|age| age <= shared.config.policy.metric_window);
+    let fresh = seen.is_some_and(|age| age <= state.rules.policy.metric_window);
     let status = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let value = json!({
         "status": if fresh { "ok" } else { "the Swarm's state is unknown or stale: nothing is done" },
         "swarm_age_seconds": seen.map(|age| age.as_secs_f64()),
         "nodes_reporting": state.fleet.facts().reports.len(),
+        "configuration_refused": state.refused,
         "version": env!("CARGO_PKG_VERSION"),
     });
     json(status, &value)
@@ -61,11 +63,11 @@ pub(super) fn services(shared: &Shared) -> Answer {
     let state = shared.state();
     let empty = Swarm::default();
     let swarm = state.fleet.facts().swarm.as_ref().unwrap_or(&empty);
-    let services = swarm.services.iter().map(|(id, found)| service(&state, swarm, id, found));
+    let services = swarm.services.iter().map(|(id, found)| service(&state, &state.rules.policy, swarm, id, found));
     json(StatusCode::OK, &Value::Array(services.collect()))
 }
 
-fn service(state: &State, swarm: &Swarm, id: &ServiceId, service: &Service) -> Value {
+fn service(state: &State, policy: &Policy, swarm: &Swarm, id: &ServiceId, service: &Service) -> Value {
     let task = |(task_id, task): (&swarmguard_wire::TaskId, &swarmguard_planner::facts::Task)| {
         let node = task.node.as_ref().and_then(|node| swarm.nodes.get(node)).map(|node| &node.hostname);
         let window = task.container.as_ref().and_then(|container| state.fleet.facts().containers.get(container));
@@ -83,10 +85,12 @@ fn service(state: &State, swarm: &Swarm, id: &ServiceId, service: &Service) -> V
         Mode::Replicated { replicas } => Some(replicas),
         Mode::Global | Mode::Job => None,
     };
+    let (_, engagement, problems) = service.labels.over(policy);
     json!({
         "id": id,
         "name": service.name,
-        "mode": if service.enabled { "act" } else { "observe" },
+        "mode": engagement,
+        "label_problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "version": service.version,
         "replicas": replicas,
         "running": service.running(),
@@ -97,6 +101,11 @@ fn service(state: &State, swarm: &Swarm, id: &ServiceId, service: &Service) -> V
         "last_decision": state.journal.decision(id),
         "last_decision_text": state.journal.decision(id).map(|record| record.decision.to_string()),
     })
+}
+
+pub(super) fn pauses(shared: &Shared) -> Answer {
+    let state = shared.state();
+    json(StatusCode::OK, &json!({ "pauses": state.fleet.facts().pauses, "saved": !state.pauses_unsaved }))
 }
 
 pub(super) fn actions(shared: &Shared) -> Answer {

@@ -1,9 +1,10 @@
 //! A manager's API: Swarm's state as facts, and versioned updates of one service.
 //!
-//! The only place that knows bollard: [`read`] turns its models into facts. [`spec`] makes the changes to a service's
+//! The only place that knows bollard: [`read`] turns its models into facts, [`pauses`] keeps what people paused. [`spec`] makes the changes to a service's
 //! spec, which [`raw`] gets and sends as the manager's own JSON. Every update carries the version it rests on; Swarm refuses a stale one, which is
 //! the fence between two collectors and between a collector and a person.
 
+mod pauses;
 mod raw;
 mod read;
 mod spec;
@@ -18,6 +19,7 @@ use bollard::query_parameters::{ListNodesOptions, ListServicesOptions, ListTasks
 use serde_json::Value;
 use swarmguard_planner::facts::{Swarm, Task};
 use swarmguard_planner::plan::Action;
+use swarmguard_planner::quiet::Pauses;
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use super::mark::{LABEL, Mark};
@@ -76,6 +78,14 @@ pub enum SwarmError {
          docker service update --label-rm {LABEL}"
     )]
     Unreadable,
+    /// What people paused cannot be read or kept.
+    #[error(
+        "the pauses in the config object swarmguard.pauses: {why}; docker config rm swarmguard.pauses forgets them"
+    )]
+    Pauses {
+        /// What is wrong.
+        why: &'static str,
+    },
     /// The spec has no shape this version knows.
     #[error("the service's spec cannot be changed: {why}")]
     Spec {
@@ -111,16 +121,17 @@ impl DockerSwarm {
     ///
     /// # Errors
     /// When the manager does not answer, or is none.
-    pub async fn read(&self, now: Timestamp) -> Result<Swarm, SwarmError> {
-        let (services, tasks, nodes) = tokio::join!(
+    pub async fn read(&self, now: Timestamp) -> Result<(Swarm, Pauses), SwarmError> {
+        let (services, tasks, nodes, pauses) = tokio::join!(
             within(self.docker.list_services(None::<ListServicesOptions>)),
             within(self.docker.list_tasks(None::<ListTasksOptions>)),
             within(self.docker.list_nodes(None::<ListNodesOptions>)),
+            self.pauses(),
         );
         let services = services.map_err(failed("listing services (is this node a manager?)"))?;
         let tasks = tasks.map_err(failed("listing tasks"))?;
         let nodes = nodes.map_err(failed("listing nodes"))?;
-        Ok(read::swarm(now, services, tasks, nodes))
+        Ok((read::swarm(now, services, tasks, nodes), pauses?.map(|kept| kept.pauses).unwrap_or_default()))
     }
 
     /// The tasks of one service.

@@ -4,16 +4,14 @@
 //! neither. A collector that finds a mark it did not write finishes or reverts that action; no other memory is needed.
 
 use serde::{Deserialize, Serialize};
+use swarmguard_planner::labels::ACTION_LABEL;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_wire::NodeId;
 
 use crate::journal::TimeLine;
 
 /// The label that carries the mark. Its value is JSON.
-pub const LABEL: &str = "swarmguard.action";
-
-/// The label by which a service's owner lets SwarmGuard act.
-pub const ENABLE_LABEL: &str = "swarmguard.enable";
+pub const LABEL: &str = ACTION_LABEL;
 
 /// An action that has begun.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +51,11 @@ pub enum Change {
         /// Replicas after.
         to: u64,
     },
+    /// One replica fewer.
+    ScaleDown {
+        /// Replicas after.
+        to: u64,
+    },
 }
 
 /// Parts of the user's spec that an action overwrites, as Docker's API has them; `null` where there were none.
@@ -75,7 +78,8 @@ impl Mark {
                 target: migrate.target.clone(),
                 added: migrate.exclude.iter().map(|node| format!("node.id!={node}")).collect(),
             },
-            Action::ScaleUp(scale_up) => Change::ScaleUp { to: scale_up.to },
+            Action::ScaleUp(scale) => Change::ScaleUp { to: scale.to },
+            Action::ScaleDown(scale) => Change::ScaleDown { to: scale.to },
         };
         Self { v: MARK_VERSION, id, times, replicas, change, original: Original::default() }
     }
@@ -85,6 +89,7 @@ impl Mark {
         match self.change {
             Change::Migrate { .. } => ActionKind::Migrate,
             Change::ScaleUp { .. } => ActionKind::ScaleUp,
+            Change::ScaleDown { .. } => ActionKind::ScaleDown,
         }
     }
 }

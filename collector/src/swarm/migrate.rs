@@ -43,6 +43,7 @@ mod tests {
             node: node.parse().ok(),
             slot: None,
             state: *state,
+            running_since: None,
             desired_running: *desired_running,
             desired_gone: !desired_running,
             container: None,

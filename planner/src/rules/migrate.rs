@@ -12,10 +12,13 @@ use swarmguard_wire::{Name, NodeId};
 
 use super::{Case, Finding, trigger};
 use crate::placement::{Ineligible, Rejected, swarm_could_place, target_score};
-use crate::plan::{Migrate, Withheld};
+use crate::plan::{Migrate, Withheld, seconds_left};
 
 /// Most nodes named in a service's constraints, so that a spec stays small in a large Swarm.
 pub(super) const EXCLUDED_MAX: usize = 100;
+
+/// What a task that is on its way to a node will use there is not measured yet: it counts as so much CPU plus memory.
+const CLAIM_PERCENT: f32 = 25.0;
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Withheld> {
     if !case.service.has_placement {
@@ -25,6 +28,15 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
         return Err(Withheld::LocalStorage { mount: mount.clone() });
     }
     let source = &finding.node;
+    if case.sick.are_too_many {
+        return Err(Withheld::TooManySick { sick: case.sick.sick, nodes: case.sick.nodes });
+    }
+    let (moves, limit) = (case.memory.moves_within_hour(case.id, case.now), case.policy.limits.moves_per_hour as usize);
+    if moves >= limit {
+        let until = case.memory.moves_are_over(case.id, case.now, limit);
+        return Err(Withheld::MovedTooOften { moves, seconds_left: seconds_left(until, case.now) });
+    }
+    case.claims.allow_from(source, &node_name(case, source), case.policy)?;
     let held = holders(case);
     let (scores, rejected) = scores(case, source);
     if scores.is_empty() {
@@ -69,7 +81,10 @@ fn scores<'a>(case: &Case<'a>, source: &NodeId) -> (BTreeMap<&'a NodeId, f32>, V
         let score = if id == source {
             Err(Ineligible::Source)
         } else {
-            target_score(case.facts, case.swarm, case.service, id, case.policy, case.now)
+            unclaimed(case, id).and_then(|claims| {
+                let used = target_score(case.facts, case.swarm, case.service, id, case.policy, case.now)?;
+                Ok(used + claims as f32 * CLAIM_PERCENT)
+            })
         };
         match score {
             Ok(score) => drop(scores.insert(id, score)),
@@ -77,6 +92,12 @@ fn scores<'a>(case: &Case<'a>, source: &NodeId) -> (BTreeMap<&'a NodeId, f32>, V
         }
     }
     (scores, rejected)
+}
+
+/// How many actions leave the node or go to it, if one more may.
+fn unclaimed(case: &Case<'_>, id: &NodeId) -> Result<u32, Ineligible> {
+    let (claims, max) = (case.claims.on(id), case.policy.limits.actions_per_node);
+    if claims >= max { Err(Ineligible::InFlight { max }) } else { Ok(claims) }
 }
 
 /// The source, and every node that Swarm could choose although it is not the target.

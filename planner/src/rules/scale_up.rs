@@ -5,9 +5,9 @@
 
 use super::{Case, Finding, trigger};
 use crate::placement::{Rejected, target_score};
-use crate::plan::{ScaleUp, Withheld};
+use crate::plan::{Scale, Withheld};
 
-pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<ScaleUp, Withheld> {
+pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {
     let max = case.policy.scaling.max_replicas;
     if replicas >= max {
         return Err(Withheld::MaxReplicas { max });
@@ -15,7 +15,7 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     let mut rejected = Vec::new();
     for (id, node) in &case.swarm.nodes {
         match target_score(case.facts, case.swarm, case.service, id, case.policy, case.now) {
-            Ok(_) => return Ok(ScaleUp { trigger: trigger(case, finding), from: replicas, to: replicas + 1 }),
+            Ok(_) => return Ok(Scale { trigger: trigger(case, finding), from: replicas, to: replicas + 1 }),
             Err(why) => rejected.push(Rejected { node: node.hostname.clone(), why }),
         }
     }

@@ -1,9 +1,9 @@
 //! The checks catch an action that breaks a promise, whatever the rules thought.
 
-use crate::world::{BUSY, Load, NOW, SICK, World, at, node_id, service_id, task};
+use crate::world::{BUSY, Load, NOW, SICK, World, at, labels, node_id, service_id, task};
 use swarmguard_planner::checks::{Violation, vet};
 use swarmguard_planner::facts::{Mode, UpdateState};
-use swarmguard_planner::plan::{Action, ActionKind, Migrate};
+use swarmguard_planner::plan::{Action, ActionKind, Migrate, Scale};
 use swarmguard_planner::{Outcome, plan};
 
 fn action(world: &World) -> Action {
@@ -32,12 +32,12 @@ fn facts_that_changed_since_the_plan_are_noticed() {
     check(SICK, |world, _| world.facts.swarm = None, Err(Violation::Stale));
     check(SICK, |world, _| world.swarm().seen_at = at(NOW - 60), Err(Violation::Stale));
     check(SICK, |world, _| drop(world.swarm().services.remove(&service_id())), Err(Violation::NoService));
-    check(SICK, |world, _| world.service().enabled = false, Err(Violation::NotEnabled));
+    check(SICK, |world, _| world.service().labels = labels(&[]), Err(Violation::NotEnabled));
     check(SICK, |world, _| world.service().version = 8, Err(Violation::Version { planned: 7, found: 8 }));
     check(SICK, |world, _| world.service().action_marked = true, Err(Violation::Concurrent));
     check(
         SICK,
-        |world, _| world.memory.started(&service_id(), ActionKind::ScaleUp, at(NOW)),
+        |world, _| world.memory.started(&service_id(), ActionKind::ScaleUp, Vec::new(), at(NOW)),
         Err(Violation::Concurrent),
     );
     check(SICK, |world, _| world.service().update = UpdateState::Paused, Err(Violation::UpdateInProgress));
@@ -55,7 +55,7 @@ fn facts_that_changed_since_the_plan_are_noticed() {
 fn migrate(change: impl FnOnce(&mut Migrate), expected: Violation) {
     let spoil = |_: &mut World, action: &mut Action| match action {
         Action::Migrate(migrate) => change(migrate),
-        Action::ScaleUp(_) => panic!("not a migration"),
+        Action::ScaleUp(_) | Action::ScaleDown(_) => panic!("not a migration"),
     };
     check(SICK, spoil, Err(expected));
 }
@@ -82,14 +82,33 @@ fn a_scale_up_adds_exactly_one_within_the_maximum() {
             world.policy.scaling.max_replicas = max;
             match action {
                 Action::ScaleUp(scale_up) => (scale_up.from, scale_up.to) = (from, to),
-                Action::Migrate(_) => panic!("not a scale-up"),
+                Action::Migrate(_) | Action::ScaleDown(_) => panic!("not a scale-up"),
             }
         };
-        check(BUSY, spoil, Err(Violation::Replicas { from, to, found: 2, max }));
+        check(BUSY, spoil, Err(Violation::Replicas { from, to, found: 2, min: 1, max }));
     };
     replicas(2, 4, 10);
     replicas(2, 2, 10);
     replicas(2, 1, 10);
     replicas(3, 4, 10);
     replicas(2, 3, 2);
+}
+
+#[test]
+fn a_scale_down_takes_exactly_one_and_not_below_the_minimum() {
+    let replicas = |from, to, min, expected| {
+        let spoil = |world: &mut World, action: &mut Action| {
+            world.policy.scaling.min_replicas = min;
+            if let Action::ScaleUp(scale) = action.clone() {
+                *action = Action::ScaleDown(Scale { from, to, ..scale });
+            }
+        };
+        check(BUSY, spoil, expected);
+    };
+    replicas(2, 1, 1, Ok(()));
+    let broken = |from, to, min| Err(Violation::Replicas { from, to, found: 2, min, max: 10 });
+    replicas(2, 1, 2, broken(2, 1, 2));
+    replicas(2, 0, 1, broken(2, 0, 1));
+    replicas(2, 3, 1, broken(2, 3, 1));
+    replicas(3, 2, 1, broken(3, 2, 1));
 }

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod checks;
+mod limits;
 mod plan;
+mod scale_down;
 mod world;

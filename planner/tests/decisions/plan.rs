@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, node_id, report, service_id, task};
+use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, labels, node_id, report, service_id, task};
 use swarmguard_planner::facts::{Mode, Platform, Resources, TaskState, UpdateState};
 use swarmguard_planner::placement::{Constraint, Ineligible};
-use swarmguard_planner::plan::{Action, ActionKind, Migrate};
+use swarmguard_planner::plan::{Action, ActionKind, Migrate, Observed};
 use swarmguard_planner::{Outcome, Withheld};
 use swarmguard_wire::{Name, NodeId};
 
@@ -89,8 +89,36 @@ fn a_busy_service_at_its_maximum_does_not_keep_its_sick_container() {
 #[test]
 fn without_its_owners_word_a_service_is_observed() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
-    world.service().enabled = false;
-    assert!(matches!(world.outcome(), Outcome::Observe { action: Action::Migrate(_) }));
+    world.service().labels = labels(&[]);
+    let observed = |world: &World| match world.outcome() {
+        Outcome::Observe { action: Action::Migrate(_), because } => because,
+        other @ (Outcome::Act { .. } | Outcome::Observe { .. } | Outcome::Withhold { .. }) => panic!("{other:?}"),
+    };
+    assert_eq!(observed(&world), Observed::NotEnabled);
+    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.mode", "observe")]);
+    assert_eq!(observed(&world), Observed::Mode);
+    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.max", "lots")]);
+    assert!(matches!(observed(&world), Observed::Labels { problems } if problems.len() == 1));
+    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.mode", "off")]);
+    assert_eq!(world.plan(), []);
+}
+
+#[test]
+fn an_owners_label_stands_over_the_policy() {
+    let mut world = World::new().seen(1, &[(60.0, 10.0, 5.0), (60.0, 10.0, 5.0)]);
+    assert_eq!(world.plan(), []);
+    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.scenario1.cpu_threshold", "50")]);
+    migration(&world);
+    let mut world = World::new().seen(1, &[BUSY, BUSY]);
+    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.max", "2")]);
+    assert_eq!(world.withheld(), Withheld::MaxReplicas { max: 2 });
+}
+
+#[test]
+fn a_node_can_be_kept_out_by_its_label() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    world.node("c").labels.insert("swarmguard.target".into(), "false".into());
+    let Withheld::NoFreeNode { .. } = world.withheld() else { panic!("{:?}", world.withheld()) };
 }
 
 #[test]
@@ -140,7 +168,7 @@ fn stale_facts_are_not_acted_on() {
 #[test]
 fn one_action_at_a_time_and_then_a_cooldown() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
-    world.memory.started(&service_id(), ActionKind::Migrate, at(NOW));
+    world.memory.started(&service_id(), ActionKind::Migrate, Vec::new(), at(NOW));
     assert_eq!(world.withheld(), Withheld::InFlight { kind: Some(ActionKind::Migrate) });
 
     world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(29)));
@@ -158,7 +186,7 @@ fn one_action_at_a_time_and_then_a_cooldown() {
 fn a_refused_action_starts_no_cooldown_but_a_growing_pause() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
     let mut refused = |age: u64, expected: Option<u64>| {
-        world.memory.started(&service_id(), ActionKind::Migrate, at(NOW));
+        world.memory.started(&service_id(), ActionKind::Migrate, Vec::new(), at(NOW));
         world.memory.refused(&service_id(), before(Duration::from_secs(age)));
         match expected {
             Some(seconds_left) => assert_eq!(world.withheld(), Withheld::Refused { seconds_left }),

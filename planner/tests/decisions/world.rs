@@ -6,6 +6,8 @@ use std::time::Duration;
 use swarmguard_planner::facts::{
     HostPort, Mode, Node, NodeReport, Platform, Protocol, Resources, Service, Swarm, Task, TaskState, UpdateState,
 };
+use swarmguard_planner::labels::Labels;
+use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::window::Sample;
 use swarmguard_planner::{Decision, Facts, Memory, Outcome, Policy, Withheld, plan};
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, Timestamp};
@@ -49,7 +51,7 @@ impl World {
             name: Name::new("web"),
             version: 7,
             mode: Mode::Replicated { replicas: 2 },
-            enabled: true,
+            labels: labels(&[("swarmguard.enable", "true")]),
             update: UpdateState::Settled,
             action_marked: false,
             has_placement: true,
@@ -73,6 +75,7 @@ impl World {
             reports: BTreeMap::from(reports),
             containers: BTreeMap::new(),
             by_hand: BTreeMap::new(),
+            pauses: Pauses::default(),
         };
         Self { facts, policy: Policy::default(), memory: Memory::default() }
     }
@@ -135,6 +138,10 @@ impl World {
     }
 }
 
+pub(crate) fn labels(labels: &[(&str, &str)]) -> Labels {
+    Labels::parse(labels.iter().copied())
+}
+
 fn node(name: &str) -> Node {
     Node {
         hostname: Name::new(name),
@@ -153,6 +160,7 @@ pub(crate) fn task(node: &str, number: u8) -> Task {
         node: Some(node_id(node)),
         slot: Some(number.into()),
         state: TaskState::Running,
+        running_since: None,
         desired_running: true,
         desired_gone: false,
         container: Some(container(number)),

@@ -36,6 +36,8 @@ pub struct App {
     pub replicas: u64,
     /// Whether SwarmGuard may act on it.
     pub enabled: bool,
+    /// More labels of the service.
+    pub labels: Vec<(String, String)>,
     /// CPU limit, in thousandths of a core.
     pub millicpus: u64,
     /// Memory limit, in MiB.
@@ -54,6 +56,7 @@ impl App {
             port,
             replicas: 2,
             enabled: true,
+            labels: Vec::new(),
             millicpus: 300,
             memory_mb: 96,
             update_config: None,
@@ -62,10 +65,13 @@ impl App {
     }
 
     fn spec(&self) -> Result<ServiceSpec> {
-        let label = if self.enabled { json!({ "swarmguard.enable": "true" }) } else { json!({}) };
+        let mut labels = if self.enabled { json!({ "swarmguard.enable": "true" }) } else { json!({}) };
+        for (label, value) in &self.labels {
+            labels[label] = json!(value);
+        }
         let mut spec = json!({
             "Name": self.name,
-            "Labels": label,
+            "Labels": labels,
             "Mode": { "Replicated": { "Replicas": self.replicas } },
             "TaskTemplate": {
                 "ContainerSpec": { "Image": IMAGE },

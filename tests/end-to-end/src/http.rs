@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use swarmguard_http::{Connection, Request, Response, Url};
+use swarmguard_http::{Connection, Method, Request, Response, Url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -48,6 +48,26 @@ pub async fn get_json_from_socket(socket: &Path, path: &str) -> Result<Value> {
 /// When there is no answer, or another than 200 with JSON.
 pub async fn get_json(url: &str) -> Result<Value> {
     let response = ask(url, |path| Request::get(path)).await?;
+    let text = String::from_utf8_lossy(&response.body);
+    ensure!(response.status == 200, "{url} answered {}: {text}", response.status);
+    serde_json::from_str(&text).with_context(|| format!("{url} answered no JSON: {text}"))
+}
+
+/// Posts JSON.
+///
+/// # Errors
+/// When there is no answer, or another than 200 with JSON.
+pub async fn post_json(url: &str, body: &Value) -> Result<Value> {
+    let text = body.to_string();
+    let response = ask(url, |path| Request {
+        method: Method::POST,
+        path_and_query: path,
+        content_type: Some("application/json"),
+        content_encoding: None,
+        authorization: None,
+        body: text.into(),
+    })
+    .await?;
     let text = String::from_utf8_lossy(&response.body);
     ensure!(response.status == 200, "{url} answered {}: {text}", response.status);
     serde_json::from_str(&text).with_context(|| format!("{url} answered no JSON: {text}"))

@@ -10,7 +10,7 @@ use swarmguard_lab::servers::{INFLUXDB_DATABASE, Server, influxdb};
 use swarmguard_lab::{Lab, Place, Process};
 
 use crate::binaries::Binaries;
-use crate::http::get_json;
+use crate::http::{get_json, post_json};
 
 /// The port of the collector, on node 1.
 pub const COLLECTOR_PORT: u16 = 5000;
@@ -122,6 +122,14 @@ impl Stage {
     /// When it does not answer with JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
         get_json(&format!("{}{path}", self.collector_url())).await
+    }
+
+    /// Posts JSON to the collector.
+    ///
+    /// # Errors
+    /// When it does not answer with 200 and JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        post_json(&format!("{}{path}", self.collector_url()), body).await
     }
 
     /// Actions on a service, oldest first.

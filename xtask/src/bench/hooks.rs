@@ -1,10 +1,12 @@
-//! What is attached to the kernel's hook for packets, changed within microseconds.
+//! What is attached to the kernel's hook for packets, changed within milliseconds.
 //!
 //! A benchmark that waits for an agent to start and to end compares seconds that lie far apart. So it borrows the
 //! agent's programs, and attaches and detaches them itself, with the few calls of `bpf(2)` that this takes.
 
+use std::cell::UnsafeCell;
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result, ensure};
@@ -27,13 +29,13 @@ const EGRESS: u32 = 1;
 /// `r0 = 1; exit`: the packet passes.
 const PASS: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
 
-/// Larger than the `union bpf_attr` of any of these commands; the rest is zero, as the kernel demands.
+/// The beginning of a `union bpf_attr`: all that these commands take. The kernel takes the rest for zero.
 #[repr(C, align(8))]
-struct Attributes([u8; 128]);
+struct Attributes<'a>([u8; 128], PhantomData<&'a ()>);
 
-impl Attributes {
+impl<'a> Attributes<'a> {
     fn new() -> Self {
-        Self([0; 128])
+        Self([0; 128], PhantomData)
     }
 
     /// Four bytes at an offset of the `union bpf_attr`.
@@ -42,11 +44,16 @@ impl Attributes {
         self
     }
 
-    /// The address of what outlives the call.
-    fn pointer<T: ?Sized>(mut self, offset: usize, to: &T) -> Self {
-        let address = std::ptr::from_ref(to).cast::<u8>() as u64;
+    /// The address of what the kernel reads.
+    fn input<T: ?Sized>(mut self, offset: usize, from: &'a T) -> Self {
+        let address = std::ptr::from_ref(from).cast::<u8>() as u64;
         self.0[offset..offset + 8].copy_from_slice(&address.to_ne_bytes());
         self
+    }
+
+    /// The address of what the kernel writes.
+    fn output(self, offset: usize, to: &'a UnsafeCell<u64>) -> Self {
+        self.input(offset, to)
     }
 
     fn descriptor(self, offset: usize, of: &impl AsRawFd) -> Self {
@@ -55,8 +62,8 @@ impl Attributes {
 
     #[expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
     fn call(&self, command: u32) -> io::Result<RawFd> {
-        // SAFETY: the kernel reads `size_of::<Attributes>()` bytes, which are there; all addresses in them are those of
-        // values that live until the call has returned, and the kernel writes only to the one key of `next_key`.
+        // SAFETY: the kernel reads the bytes, which are there; all addresses in them are those of values that outlive
+        // `self`, and of these the kernel writes only what `output` was given.
         let done = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_ptr(), self.0.len()) };
         RawFd::try_from(done).ok().filter(|done| *done >= 0).ok_or_else(io::Error::last_os_error)
     }
@@ -89,8 +96,8 @@ impl Programs {
             let attributes = Attributes::new()
                 .u32(0, CGROUP_SKB)
                 .u32(4, PASS.len() as u32)
-                .pointer(8, &PASS)
-                .pointer(16, c"GPL".to_bytes_with_nul())
+                .input(8, &PASS)
+                .input(16, c"GPL".to_bytes_with_nul())
                 .u32(68, direction);
             attributes.open(PROG_LOAD).context("the kernel refuses an empty program")
         };
@@ -139,13 +146,14 @@ pub(super) fn counted_cgroups(pid: u32) -> Result<usize> {
 }
 
 fn next_key(map: &OwnedFd, key: Option<u64>) -> Option<u64> {
-    let next = std::cell::UnsafeCell::new(0_u64);
-    let attributes = Attributes::new().descriptor(0, map).pointer(16, &next);
+    let next = UnsafeCell::new(0_u64);
+    let attributes = Attributes::new().descriptor(0, map).output(16, &next);
     let attributes = match &key {
-        Some(key) => attributes.pointer(8, key),
+        Some(key) => attributes.input(8, key),
         None => attributes,
     };
-    attributes.call(MAP_GET_NEXT_KEY).ok().map(|_| next.into_inner())
+    let found = attributes.call(MAP_GET_NEXT_KEY).is_ok();
+    found.then(|| next.into_inner())
 }
 
 /// The root of the cgroup v2 hierarchy, to which the agent attaches too.
@@ -156,7 +164,7 @@ fn root() -> Result<File> {
 
 fn by_id(command: u32, id: u64) -> Result<OwnedFd> {
     let id = u32::try_from(id)?;
-    Attributes::new().u32(0, id).open(command).context("the kernel does not give a descriptor of the agent's program")
+    Attributes::new().u32(0, id).open(command).context("the kernel gives no descriptor of what the agent has loaded")
 }
 
 /// What the kernel tells of a descriptor: `key:` and a number on each line.
@@ -191,8 +199,9 @@ mod tests {
 
     #[test]
     fn attributes_lie_where_the_kernel_looks() {
-        let attributes = Attributes::new().u32(8, 0x0403_0201).pointer(16, &PASS);
+        let pass = PASS;
+        let attributes = Attributes::new().u32(8, 0x0403_0201).input(16, &pass);
         assert_eq!(u32::from_ne_bytes(attributes.0[8..12].try_into().unwrap()), 0x0403_0201);
-        assert_eq!(u64::from_ne_bytes(attributes.0[16..24].try_into().unwrap()), PASS.as_ptr() as u64);
+        assert_eq!(u64::from_ne_bytes(attributes.0[16..24].try_into().unwrap()), pass.as_ptr() as u64);
     }
 }

@@ -8,10 +8,9 @@ use bollard::models::{
     ServiceUpdateStatusStateEnum, Task, TaskState,
 };
 use swarmguard_planner::facts;
+use swarmguard_planner::labels::Labels;
 use swarmguard_planner::placement::{Constraint, architecture};
 use swarmguard_wire::{Name, NodeId, ServiceId, TaskId, Timestamp};
-
-use crate::swarm::mark::ENABLE_LABEL;
 
 pub(super) fn swarm(now: Timestamp, services: Vec<Service>, tasks: Vec<Task>, nodes: Vec<Node>) -> facts::Swarm {
     let mut services: BTreeMap<ServiceId, facts::Service> = services.into_iter().filter_map(service).collect();
@@ -38,7 +37,7 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         name: Name::new(spec.name.as_deref().unwrap_or_default()),
         version,
         mode: mode(&spec),
-        enabled: labels.get(ENABLE_LABEL).is_some_and(|value| value == "true"),
+        labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
         update: update_state(state),
         action_marked: super::is_marked(spec.labels.as_ref()),
         has_placement,
@@ -145,10 +144,12 @@ pub(super) fn task(found: Task) -> Option<(ServiceId, TaskId, facts::Task)> {
         )
         | None => facts::TaskState::Starting,
     };
+    let runs = status.state == Some(TaskState::RUNNING);
     let task = facts::Task {
         node: found.node_id.and_then(|id| id.parse::<NodeId>().ok()),
         slot: found.slot.and_then(|slot| u64::try_from(slot).ok()),
         state: task_state(status.state),
+        running_since: found.updated_at.filter(|_| runs).and_then(|text| parse_time(&text)),
         desired_running: found.desired_state == Some(TaskState::RUNNING),
         desired_gone: task_state(found.desired_state) == facts::TaskState::Ended,
         container: status.container_status.and_then(|container| container.container_id?.parse().ok()),
@@ -171,4 +172,43 @@ fn node(found: Node) -> Option<(NodeId, facts::Node)> {
         engine_labels: description.engine.and_then(|engine| engine.labels).unwrap_or_default().into_iter().collect(),
     };
     Some((id, node))
+}
+
+/// A time as Docker writes it: RFC 3339 in UTC, such as `2026-01-31T09:15:00.123456789Z`.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.splitn(3, '-').map(str::parse::<u64>);
+    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let mut clock = clock.splitn(3, ':').map(str::parse::<u64>);
+    let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
+    let micros: u64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 {
+        return None;
+    }
+    // Years that begin in March have their leap day last; eras of 400 years are all alike (Howard Hinnant's algorithm).
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year;
+    let seconds = (days.checked_sub(719_468)? * 24 + hour) * 3_600 + minute * 60 + second;
+    Some(Timestamp::from_micros(seconds * 1_000_000 + micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_times_are_read_and_nothing_else() {
+        let check = |text: &str, micros: Option<u64>| assert_eq!(parse_time(text), micros.map(Timestamp::from_micros));
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("2000-02-29T23:59:59.5Z", Some(951_868_799_500_000));
+        check("2026-11-26T01:00:00.123456789Z", Some(1_795_654_800_123_456));
+        check("0001-01-01T00:00:00Z", None);
+        check("2026-13-01T00:00:00Z", None);
+        check("2026-11-26 01:00:00", None);
+        check("yesterday", None);
+        check("", None);
+    }
 }

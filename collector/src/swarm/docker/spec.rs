@@ -31,7 +31,7 @@ pub(super) fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
             *placement(spec)? = constrained;
             spec["UpdateConfig"] = start_first(&spec["UpdateConfig"]);
         }
-        Change::ScaleUp { to } => *replicas(spec)? = json!(to),
+        Change::ScaleUp { to } | Change::ScaleDown { to } => *replicas(spec)? = json!(to),
     }
     write_mark(spec, mark)
 }
@@ -62,6 +62,8 @@ pub(super) fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), Sw
             }
             restore_update_config(spec, &mark.original.update_config);
         }
+        // A replica that was taken away is not given back: there is nothing to take it back for.
+        Change::ScaleDown { .. } => {}
         Change::ScaleUp { to } => {
             if revert && *replicas(spec)? == json!(to) {
                 *replicas(spec)? = json!(mark.replicas);

@@ -12,6 +12,7 @@
 
 mod figures;
 mod loss;
+mod policy;
 mod recovery;
 mod traffic;
 
@@ -24,9 +25,16 @@ use swarmguard_end_to_end::binaries::Binaries;
 use swarmguard_end_to_end::stage::Stage;
 use swarmguard_lab::{Lab, Name, Options};
 
-/// Short cooldowns, so that five migrations fit into a test; a maximum that a test can reach.
-const POLICY: [&str; 3] =
-    ["--scenario1-cooldown-period=1", "--scenario2-scale-up-cooldown=2", "--scenario2-max-replicas=2"];
+/// Short cooldowns and many moves, so that five migrations fit into a test; a maximum that a test can reach; containers
+/// that are made sick as soon as they run.
+const POLICY: [&str; 6] = [
+    "--scenario1-cooldown-period=1",
+    "--scenario2-scale-up-cooldown=2",
+    "--scenario2-max-replicas=2",
+    "--max-moves-per-hour=1000",
+    "--max-actions-per-hour=1000",
+    "--startup-period=0",
+];
 
 static STAGE: Mutex<Option<Stage>> = Mutex::new(None);
 

@@ -93,6 +93,32 @@ fn heavy_traffic_adds_a_replica_and_never_more_than_the_maximum() {
 }
 
 #[test]
+fn when_the_load_has_ended_the_service_comes_back_to_its_minimum_one_by_one() {
+    on_stage(async |stage| {
+        let policy = [&POLICY[..], &["--scenario2-scale-down-cooldown=10"]].concat();
+        stage.restart_collector(Some(&policy)).await?;
+        let shop = Deployed::deploy(&stage.lab, App { replicas: 3, ..App::new("shop", 8090) }).await?;
+        let load = scenario::light_load(&shop)?;
+        for known in 0..2 {
+            stage.wait_for_action("shop", known, Duration::from_secs(60)).await?;
+        }
+        // A third one would come within this.
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let report = load.stop().await?;
+        let actions = stage.actions("shop").await?;
+        let steps: Vec<_> = actions
+            .iter()
+            .map(|action| (action.kind.as_str(), action.replicas_before, action.replicas_after))
+            .collect();
+        ensure!(steps == [("scale_down", 3, 2), ("scale_down", 2, 1)], "{steps:?}");
+        ensure!(shop.running(&stage.lab).await?.len() == 1);
+        ensure!(report.failed == 0, "{} of {} requests failed: {:?}", report.failed, report.requests, report.errors);
+        println!("scale-down: from 3 to 1 replica, {} requests, {} failed", report.requests, report.failed);
+        stage.restart_collector(Some(&POLICY)).await
+    });
+}
+
+#[test]
 fn a_service_whose_owner_did_not_allow_it_is_observed_only() {
     on_stage(async |stage| {
         let app = App { enabled: false, ..App::new("quiet", 8070) };

@@ -15,6 +15,7 @@ use swarmguard_agent::kernel::programs::attach_network;
 use swarmguard_agent::network::Counters;
 use swarmguard_agent::node::Facts;
 use swarmguard_agent::sample::{Sampler, Wanted};
+use swarmguard_end_to_end::binaries::Binaries;
 use swarmguard_end_to_end::stage::{Stage, wait_for};
 use swarmguard_lab::{ImageFile, Node, load_image};
 use swarmguard_wire::ContainerId;
@@ -235,4 +236,14 @@ async fn all_networks(stage: &Stage, one: &Node, two: &Node) -> Result<()> {
     let address = server.address("IPAddress")?;
     // 50 bytes of each packet are VXLAN's.
     Pair { client, server, bystander, address, mtu: 1_450, ip_header_bytes: 20 }.run("overlay", stage).await
+}
+
+#[test]
+fn cap_bpf_and_cap_net_admin_are_enough_to_count_traffic() {
+    let binaries = Binaries::from_environment().unwrap();
+    let mut doctor = Command::new("setpriv");
+    doctor.arg("--bounding-set=-all,+bpf,+net_admin").arg(&binaries.agent).args(["doctor", "--json"]);
+    let output = doctor.output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["decisions"]["network_source"], "ebpf", "{told:#}");
 }

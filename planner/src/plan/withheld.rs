@@ -1,0 +1,204 @@
+//! Why nothing is done: one variant for each reason, with its numbers.
+
+use std::fmt;
+
+use serde::Serialize;
+use swarmguard_wire::{Name, Timestamp};
+
+use super::ActionKind;
+use crate::facts::UpdateState;
+use crate::placement::Rejected;
+use crate::rules::Unclear;
+
+/// Why nothing is done for a service in trouble, or for one that could do with a replica fewer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Withheld {
+    /// The Swarm's state was read too long ago.
+    SwarmStale {
+        /// Seconds since.
+        seconds: u64,
+    },
+    /// Not enough ticks in a row match.
+    Streak {
+        /// Ticks in a row so far.
+        seen: u32,
+        /// Ticks in a row needed.
+        needed: u32,
+    },
+    /// CPU or memory is high, but neither scenario matches.
+    Between {
+        /// What stands between.
+        unclear: Unclear,
+    },
+    /// Another action on the service has not ended.
+    InFlight {
+        /// What it does, if this collector started it.
+        kind: Option<ActionKind>,
+    },
+    /// The service was acted on lately.
+    Cooldown {
+        /// Which action has to wait.
+        kind: ActionKind,
+        /// Until when.
+        until: Timestamp,
+        /// Seconds until then, rounded up.
+        seconds_left: u64,
+    },
+    /// Swarm refused the last attempts.
+    Refused {
+        /// Seconds until the next one, rounded up.
+        seconds_left: u64,
+    },
+    /// Someone else's update of the service has not ended.
+    UpdateInProgress {
+        /// Where it stands.
+        state: UpdateState,
+    },
+    /// Fewer tasks run than the service wants: Swarm is still at work on it.
+    NotConverged {
+        /// Running.
+        running: u64,
+        /// Wanted.
+        wanted: u64,
+    },
+    /// The service is global or a job: it has no replicas to move or add.
+    NotReplicated,
+    /// Its spec has no placement, not even an empty one. SwarmKit's manager dies of a nil pointer (`nodeMatches`) when a
+    /// task that was given constraints meets a spec without placement, so the user's spec could not be put back.
+    NoPlacement,
+    /// Its data stays on its node.
+    LocalStorage {
+        /// The mount.
+        mount: String,
+    },
+    /// It has as many replicas as it may.
+    MaxReplicas {
+        /// The maximum.
+        max: u64,
+    },
+    /// It is idle, but not known to have been so for long enough.
+    Idle {
+        /// Seconds for which it is known to be.
+        seconds: u64,
+        /// Seconds needed.
+        needed: u64,
+    },
+    /// It is idle, and was not a short while ago.
+    BusyLately {
+        /// Seconds that are looked at.
+        within: u64,
+    },
+    /// It was moved so often that it is the container which is sick, and no node.
+    MovedTooOften {
+        /// Moves within the last hour.
+        moves: usize,
+        /// Seconds until one more is allowed, rounded up.
+        seconds_left: u64,
+    },
+    /// So many nodes have sick containers that what is seen is more likely wrong than they are.
+    TooManySick {
+        /// Nodes with sick containers.
+        sick: usize,
+        /// Nodes that report.
+        nodes: usize,
+    },
+    /// As many actions are under way as may be.
+    TooManyInFlight {
+        /// Most.
+        max: u32,
+    },
+    /// As many actions leave this node or go to it as may.
+    NodeInFlight {
+        /// The node.
+        node: Name,
+        /// Most.
+        max: u32,
+    },
+    /// As many actions have begun within an hour as may.
+    TooManyPerHour {
+        /// Most.
+        max: u32,
+        /// Seconds until one more is allowed, rounded up.
+        seconds_left: u64,
+    },
+    /// No node may take the task.
+    NoTarget {
+        /// Each node and why not.
+        nodes: Vec<Rejected>,
+    },
+    /// Every node that may take the task runs one of the service already: the target could not be named, nor the move be
+    /// taken back.
+    NoFreeNode {
+        /// These nodes.
+        nodes: Vec<Name>,
+    },
+    /// The target cannot be told apart from more nodes than a spec should name.
+    TooManyNodes {
+        /// Nodes to be excluded.
+        found: usize,
+        /// Most that are.
+        max: usize,
+    },
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SwarmStale { seconds } => write!(f, "the Swarm's state is {seconds} s old"),
+            Self::Streak { seen, needed } => write!(f, "{seen} of {needed} ticks in a row match"),
+            Self::Between { unclear } => write!(f, "no scenario matches: {unclear}"),
+            Self::InFlight { kind: Some(kind) } => write!(f, "a {} is under way", kind.noun()),
+            Self::InFlight { kind: None } => {
+                write!(f, "an action that another collector began, or that has just ended, is being looked after")
+            }
+            Self::Cooldown { kind, seconds_left, .. } => {
+                write!(f, "the last {} was a short while ago: {seconds_left} s of its cooldown are left", kind.noun())
+            }
+            Self::Refused { seconds_left } => {
+                write!(f, "Swarm refused the last attempt: the next is in {seconds_left} s at the earliest")
+            }
+            Self::UpdateInProgress { state } => write!(f, "an update of the service is not over: {state:?}"),
+            Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
+            Self::NotReplicated => write!(f, "the service is global or a job"),
+            Self::NoPlacement => write!(
+                f,
+                "its spec has no placement, and giving one and taking it away again crashes SwarmKit; give it an empty one \
+                 with: docker service update --constraint-add node.id!=none, then --constraint-rm"
+            ),
+            Self::LocalStorage { mount } => write!(f, "its data stays on its node: {mount}"),
+            Self::MaxReplicas { max } => write!(f, "it has {max} replicas, its maximum"),
+            Self::Idle { seconds, needed } => write!(f, "it is known to be idle for {seconds} of {needed} s"),
+            Self::BusyLately { within } => write!(f, "it is idle, but was not all the time in the last {within} s"),
+            Self::MovedTooOften { moves, seconds_left } => write!(
+                f,
+                "it was moved {moves} times within an hour and is sick wherever it goes: look at the container; the next \
+                 move is in {seconds_left} s at the earliest"
+            ),
+            Self::TooManySick { sick, nodes } => {
+                write!(f, "{sick} of {nodes} nodes have sick containers: more likely what is measured is wrong")
+            }
+            Self::TooManyInFlight { max } => write!(f, "{max} actions are under way, the most at a time"),
+            Self::NodeInFlight { node, max } => {
+                write!(f, "{max} actions that leave {node} or go there are under way, the most at a time")
+            }
+            Self::TooManyPerHour { max, seconds_left } => {
+                write!(
+                    f,
+                    "{max} actions began within an hour, the most: the next is in {seconds_left} s at the earliest"
+                )
+            }
+            Self::NoTarget { nodes } => {
+                write!(f, "no node may take it")?;
+                nodes.iter().try_for_each(|rejected| write!(f, "; {} {}", rejected.node, rejected.why))
+            }
+            Self::NoFreeNode { nodes } => {
+                let names: Vec<&str> = nodes.iter().map(Name::as_str).collect();
+                write!(f, "every node that may take it runs a task of the service already: {}", names.join(", "))
+            }
+            Self::TooManyNodes { found, max } => {
+                write!(f, "{found} nodes would have to be excluded, and at most {max} are")
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One replica fewer, when all of a service's containers have been idle for the whole cooldown.
+//!
+//! Idle means that one fewer could carry it all: for CPU, memory and network, the sum over all containers is below the
+//! scale-up threshold times the replicas that would remain (the requirement's formula), less a tolerance. A scale-up
+//! from `n` happens when each of `n` is above the threshold; `n + 1` share the same load then, which is more than
+//! `threshold × n`: so its own effect is never taken for idleness, and the tolerance keeps noise from being.
+
+use std::time::Duration;
+
+use swarmguard_wire::{ContainerId, NodeId, Timestamp};
+
+use super::{Case, Condition, Finding, trigger};
+use crate::facts::{Facts, Mode, Service};
+use crate::plan::{Scale, Withheld};
+use crate::policy::{Policy, Scaling};
+use crate::window::{Sample, Window};
+
+/// What remains must have this much of its thresholds to spare. Kubernetes' autoscaler tolerates the same tenth.
+const TOLERANCE: f32 = 0.1;
+
+/// CPU, memory and network, in percent.
+type Load = [f32; 3];
+
+/// The busiest container, if all are idle by their newest samples; nothing for a service at its minimum.
+pub(super) fn find(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Finding> {
+    let scaling = &policy.scaling;
+    let Mode::Replicated { replicas } = service.mode else { return None };
+    if replicas <= scaling.min_replicas.max(1) {
+        return None;
+    }
+    let mut busiest: Option<(f32, ContainerId, NodeId, Sample)> = None;
+    let mut sum = Load::default();
+    for (container, node, window) in containers(facts, service)? {
+        let newest = *window.newest()?;
+        if now.since(newest.sampled_at) > policy.metric_window {
+            return None;
+        }
+        let load = load(&newest, scaling);
+        add(&mut sum, load);
+        let use_now: f32 = load.iter().sum();
+        if busiest.as_ref().is_none_or(|(most, ..)| use_now > *most) {
+            busiest = Some((use_now, container, node, newest));
+        }
+    }
+    if !fits(sum, replicas, scaling) {
+        return None;
+    }
+    let (_, container, node, newest) = busiest?;
+    Some(Finding { container, node, condition: Condition::Idle, streak: 1, first: newest, newest })
+}
+
+pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {
+    let scaling = &case.policy.scaling;
+    let cooldown = scaling.scale_down_cooldown;
+    let needed = cooldown.as_secs();
+    // The most that each container had to do in that time. Its sum is at least what they all had at any moment of it.
+    let (mut sum, mut known_since) = (Load::default(), Timestamp::default());
+    for (_, _, window) in containers(case.facts, case.service).ok_or(Withheld::Idle { seconds: 0, needed })? {
+        let peak = peak(window, case.now, cooldown, case.policy.metric_window, scaling);
+        add(&mut sum, peak.load);
+        known_since = known_since.max(peak.since);
+    }
+    let known = case.now.since(known_since);
+    if known < cooldown {
+        return Err(Withheld::Idle { seconds: known.as_secs(), needed });
+    }
+    if !fits(sum, replicas, scaling) {
+        return Err(Withheld::BusyLately { within: needed });
+    }
+    let mut trigger = trigger(case, finding);
+    trigger.breach_at = known_since;
+    Ok(Scale { trigger, from: replicas, to: replicas - 1 })
+}
+
+/// The containers of the service's running tasks; nothing unless all of them are known.
+fn containers<'a>(facts: &'a Facts, service: &Service) -> Option<Vec<(ContainerId, NodeId, &'a Window)>> {
+    let running = service.tasks.values().filter(|task| task.is_running());
+    running
+        .map(|task| {
+            let container = task.container?;
+            Some((container, task.node.clone()?, facts.containers.get(&container)?))
+        })
+        .collect()
+}
+
+/// What is not known counts as being at the threshold: it neither hinders a large service nor lets a small one shrink.
+fn load(sample: &Sample, scaling: &Scaling) -> Load {
+    [
+        sample.cpu_percent.unwrap_or(scaling.cpu_threshold),
+        sample.memory_percent.unwrap_or(scaling.memory_threshold),
+        sample.network_percent.unwrap_or(scaling.network_threshold_min),
+    ]
+}
+
+fn add(sum: &mut Load, load: Load) {
+    for (sum, more) in sum.iter_mut().zip(load) {
+        *sum += more;
+    }
+}
+
+/// Whether one replica fewer could carry the sum of all loads.
+fn fits(sum: Load, replicas: u64, scaling: &Scaling) -> bool {
+    let thresholds = [scaling.cpu_threshold, scaling.memory_threshold, scaling.network_threshold_min];
+    let remaining = replicas.saturating_sub(1) as f32;
+    sum.iter().zip(thresholds).all(|(sum, threshold)| *sum < threshold * remaining * (1.0 - TOLERANCE))
+}
+
+/// The most that a container had to do, and since when that is known without a gap.
+struct Peak {
+    load: Load,
+    since: Timestamp,
+}
+
+fn peak(window: &Window, now: Timestamp, length: Duration, gap_max: Duration, scaling: &Scaling) -> Peak {
+    let mut peak = Peak { load: Load::default(), since: now };
+    for sample in window.newest_first() {
+        let gap = peak.since.since(sample.sampled_at);
+        if gap > gap_max || now.since(peak.since) >= length {
+            break;
+        }
+        let load = load(sample, scaling);
+        for (peak, value) in peak.load.iter_mut().zip(load) {
+            *peak = peak.max(value);
+        }
+        peak.since = sample.sampled_at;
+    }
+    peak
+}

@@ -1,0 +1,203 @@
+//! How much is done at all: limits, halts, quiet hours and pauses.
+
+use std::time::Duration;
+
+use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, container, labels, node_id, service_id, task};
+use swarmguard_planner::checks::{Violation, vet};
+use swarmguard_planner::facts::Service;
+use swarmguard_planner::placement::Ineligible;
+use swarmguard_planner::plan::{Action, ActionKind, Observed};
+use swarmguard_planner::quiet::{Pause, Quiet, QuietHours};
+use swarmguard_planner::{Outcome, Withheld};
+use swarmguard_wire::{Name, ServiceId};
+
+/// One more service with a task on each of these nodes, in containers numbered from `first`.
+fn add(world: &mut World, name: &str, nodes: &[&str], first: u8) -> ServiceId {
+    let id: ServiceId = name.parse().unwrap();
+    let tasks =
+        nodes.iter().zip(first..).map(|(node, number)| (format!("t{number}").parse().unwrap(), task(node, number)));
+    let service = Service { name: Name::new(name), tasks: tasks.collect(), ..world.service().clone() };
+    world.swarm().services.insert(id.clone(), service);
+    id
+}
+
+fn two_sick_services() -> World {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    add(&mut world, "zoo", &["a", "b"], 11);
+    world.seen(11, &[SICK, SICK])
+}
+
+fn withheld_by(world: &World, service: &str) -> Withheld {
+    let decision = world.plan().into_iter().find(|decision| decision.service.as_str() == service).unwrap();
+    match decision.outcome {
+        Outcome::Withhold { withheld } => withheld,
+        other @ (Outcome::Act { .. } | Outcome::Observe { .. }) => panic!("{other:?}"),
+    }
+}
+
+fn acts(world: &World) -> usize {
+    world.plan().iter().filter(|decision| matches!(decision.outcome, Outcome::Act { .. })).count()
+}
+
+#[test]
+fn no_more_actions_are_under_way_than_may_be_also_within_one_plan() {
+    let mut world = two_sick_services();
+    assert_eq!(acts(&world), 2);
+    world.policy.limits.actions_in_flight = 1;
+    assert_eq!(acts(&world), 1);
+    assert_eq!(withheld_by(&world, "zoo"), Withheld::TooManyInFlight { max: 1 }, "of equals the first by name acts");
+    world.memory.started(&"other".parse().unwrap(), ActionKind::ScaleUp, vec![], at(NOW));
+    assert_eq!(acts(&world), 0);
+}
+
+#[test]
+fn no_more_actions_leave_a_node_or_go_to_it_than_may() {
+    let mut world = two_sick_services();
+    world.policy.limits.actions_per_node = 1;
+    assert_eq!(acts(&world), 1);
+    assert_eq!(withheld_by(&world, "zoo"), Withheld::NodeInFlight { node: Name::new("a"), max: 1 });
+
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    world.policy.limits.actions_per_node = 1;
+    world.memory.started(&"other".parse().unwrap(), ActionKind::Migrate, vec![node_id("c")], at(NOW));
+    let Withheld::NoFreeNode { .. } = world.withheld() else { panic!("{:?}", world.withheld()) };
+    world.service().tasks.remove(&"t2".parse().unwrap());
+    world.service().mode = swarmguard_planner::facts::Mode::Replicated { replicas: 1 };
+    world.node("b").active = false;
+    let Withheld::NoTarget { nodes } = world.withheld() else { panic!("{:?}", world.withheld()) };
+    assert!(nodes.iter().any(|rejected| rejected.why == Ineligible::InFlight { max: 1 }), "{nodes:?}");
+}
+
+#[test]
+fn two_services_that_move_at_once_go_to_different_nodes() {
+    let mut world = two_sick_services();
+    let spare = world.node("c").clone();
+    world.swarm().nodes.insert(node_id("d"), spare);
+    world.facts.reports.insert(node_id("d"), crate::world::report(22.0));
+    let targets: Vec<_> = world
+        .plan()
+        .into_iter()
+        .filter_map(|decision| match decision.outcome {
+            Outcome::Act { action: Action::Migrate(migrate) } => Some(migrate.target),
+            Outcome::Act { .. } | Outcome::Observe { .. } | Outcome::Withhold { .. } => None,
+        })
+        .collect();
+    assert_eq!(targets, [node_id("c"), node_id("d")], "c is the less used one, and has got the first");
+}
+
+#[test]
+fn the_most_urgent_service_comes_first() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    add(&mut world, "zoo", &["a", "b"], 11);
+    let world = world.seen(11, &[BUSY, BUSY]);
+    let order: Vec<_> = world.plan().into_iter().map(|decision| decision.service.to_string()).collect();
+    assert_eq!(order, ["zoo", "web"], "too much to do comes before sick");
+}
+
+#[test]
+fn no_more_actions_begin_within_an_hour_than_may() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    world.policy.limits.actions_per_hour = 2;
+    let other: ServiceId = "other".parse().unwrap();
+    for age in [3_599, 10] {
+        world.memory.started(&other, ActionKind::Migrate, vec![], before(Duration::from_secs(age.min(NOW))));
+        world.memory.ended(&other, ActionKind::Migrate, at(NOW));
+    }
+    let Withheld::TooManyPerHour { max: 2, seconds_left } = world.withheld() else { panic!("{:?}", world.withheld()) };
+    assert_eq!(seconds_left, 3_600 - NOW, "the first began at the epoch");
+    world.policy.limits.actions_per_hour = 3;
+    assert_eq!(acts(&world), 1);
+}
+
+#[test]
+fn a_service_that_is_sick_wherever_it_goes_is_left_alone() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    for age in [900, 600, 300] {
+        assert_eq!(acts(&world), 1);
+        world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(age)));
+    }
+    let Withheld::MovedTooOften { moves: 3, seconds_left: 2_700 } = world.withheld() else {
+        panic!("{:?}", world.withheld())
+    };
+}
+
+#[test]
+fn a_service_that_was_moved_is_not_moved_back_within_its_cooldown() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(29)));
+    assert!(matches!(world.withheld(), Withheld::Cooldown { kind: ActionKind::Migrate, .. }));
+}
+
+#[test]
+fn when_most_nodes_look_sick_nothing_is_moved() {
+    let mut world = World::new().seen(1, &[SICK, SICK]).seen(2, &[SICK, SICK]);
+    assert_eq!(acts(&world), 1, "two of three may well be");
+    add(&mut world, "zoo", &["c"], 11);
+    world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().labels = labels(&[]);
+    world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().mode =
+        swarmguard_planner::facts::Mode::Replicated { replicas: 1 };
+    let world = world.seen(11, &[SICK, SICK]);
+    assert_eq!(withheld_by(&world, "web"), Withheld::TooManySick { sick: 3, nodes: 3 });
+    let mut patient = world;
+    patient.policy.limits.sick_nodes_percent = 100.0;
+    assert_ne!(withheld_by_or_none(&patient, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));
+}
+
+fn withheld_by_or_none(world: &World, service: &str) -> Option<Withheld> {
+    let decision = world.plan().into_iter().find(|decision| decision.service.as_str() == service)?;
+    match decision.outcome {
+        Outcome::Withhold { withheld } => Some(withheld),
+        Outcome::Act { .. } | Outcome::Observe { .. } => None,
+    }
+}
+
+#[test]
+fn the_cpu_of_a_container_that_has_just_started_is_not_looked_at() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    let since = |world: &mut World, second| {
+        world.service().tasks.get_mut(&"t1".parse().unwrap()).unwrap().running_since = Some(at(second));
+    };
+    since(&mut world, NOW - 10);
+    assert_eq!(world.withheld(), Withheld::Streak { seen: 1, needed: 2 }, "the first of the two ticks was too early");
+    since(&mut world, NOW - 5);
+    assert_eq!(world.plan(), []);
+    since(&mut world, NOW - 11);
+    assert_eq!(acts(&world), 1);
+    let mut memory = World::new().seen(1, &[(10.0, 95.0, 5.0), (10.0, 95.0, 5.0)]);
+    since(&mut memory, NOW - 1);
+    assert_eq!(acts(&memory), 1, "memory is not released by waiting");
+}
+
+fn quiet(world: &World) -> Quiet {
+    match world.outcome() {
+        Outcome::Observe { because: Observed::Quiet { quiet }, .. } => quiet,
+        other @ (Outcome::Act { .. } | Outcome::Observe { .. } | Outcome::Withhold { .. }) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn in_quiet_hours_what_would_be_done_is_shown() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    // Now is 00:16:40 on a Thursday.
+    world.policy.quiet_hours = vec![QuietHours::parse("00:00-00:17").unwrap()];
+    assert_eq!(quiet(&world), Quiet::Hours { until: at(1_020), seconds_left: 20 });
+    world.policy.quiet_hours = vec![QuietHours::parse("fri 00:00-00:17").unwrap()];
+    assert_eq!(acts(&world), 1);
+}
+
+#[test]
+fn what_is_paused_is_shown_and_checked_again_before_it_is_done() {
+    let mut world = World::new().seen(1, &[SICK, SICK]).seen(2, &[CALM]);
+    let Outcome::Act { action } = world.outcome() else { panic!("nothing is done") };
+    let pause = Pause { until: Some(at(NOW + 60)), reason: Some("release".into()) };
+    world.facts.pauses.services.insert("web".into(), pause.clone());
+    let paused = |all| Quiet::Paused { all, seconds_left: Some(60), why: Some("release".into()) };
+    assert_eq!(quiet(&world), paused(false));
+    assert_eq!(vet(&action, &world.facts, &world.policy, &world.memory, at(NOW)), Err(Violation::Quiet));
+    world.facts.pauses.services.clear();
+    world.facts.pauses.services.insert("db".into(), pause.clone());
+    assert_eq!(acts(&world), 1);
+    world.facts.pauses.all = Some(pause);
+    assert_eq!(quiet(&world), paused(true));
+    assert_eq!(world.facts.containers.len(), 2, "{:?}", container(1));
+}

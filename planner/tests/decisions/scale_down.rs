@@ -1,0 +1,137 @@
+//! When a service loses a replica, and when it does not.
+
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, service_id};
+use std::time::Duration;
+use swarmguard_planner::facts::Mode;
+use swarmguard_planner::plan::{Action, ActionKind};
+use swarmguard_planner::{Outcome, Withheld};
+
+/// The default cooldown, in seconds.
+const COOLDOWN: u64 = 180;
+
+/// Both containers with the same load every five seconds, from so many seconds ago until now.
+fn loaded(load: Load, from: u64) -> World {
+    let mut world = World::new();
+    for second in (NOW - from..=NOW).step_by(5) {
+        world.sample(1, second, second, load);
+        world.sample(2, second, second, load);
+    }
+    world
+}
+
+fn scale_down(world: &World) -> (u64, u64) {
+    match world.outcome() {
+        Outcome::Act { action: Action::ScaleDown(scale) } => (scale.from, scale.to),
+        other @ (Outcome::Act { .. } | Outcome::Observe { .. } | Outcome::Withhold { .. }) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_service_idle_for_the_whole_cooldown_loses_one_replica() {
+    let world = loaded(CALM, COOLDOWN);
+    assert_eq!(scale_down(&world), (2, 1));
+}
+
+#[test]
+fn t0_of_a_scale_down_is_when_the_idle_time_began() {
+    let Outcome::Act { action } = loaded(CALM, COOLDOWN).outcome() else { panic!("nothing is done") };
+    assert_eq!(action.trigger().breach_at, at(NOW - COOLDOWN));
+}
+
+#[test]
+fn idleness_that_is_not_known_for_long_enough_is_waited_for() {
+    assert_eq!(loaded(CALM, 100).withheld(), Withheld::Idle { seconds: 100, needed: COOLDOWN });
+    let mut gap = loaded(CALM, 60);
+    for second in NOW - COOLDOWN..NOW - 100 {
+        gap.sample(1, second, second, CALM);
+    }
+    assert_eq!(gap.withheld(), Withheld::Idle { seconds: 60, needed: COOLDOWN }, "what was in the gap is not known");
+}
+
+#[test]
+fn a_moment_of_load_within_the_cooldown_keeps_the_replica() {
+    let mut world = World::new();
+    for second in (NOW - COOLDOWN..=NOW).step_by(5) {
+        let load = if second == NOW - 90 { (60.0, 10.0, 5.0) } else { CALM };
+        world.sample(1, second, second, load);
+        world.sample(2, second, second, load);
+    }
+    assert_eq!(world.withheld(), Withheld::BusyLately { within: COOLDOWN });
+}
+
+#[test]
+fn what_one_fewer_could_not_carry_is_not_idle() {
+    // 2 × 34 % is more than 75 % less a tenth.
+    assert_eq!(loaded((34.0, 10.0, 5.0), COOLDOWN).plan(), []);
+    assert_eq!(scale_down(&loaded((33.0, 10.0, 5.0), COOLDOWN)), (2, 1));
+    assert_eq!(loaded((10.0, 37.0, 5.0), COOLDOWN).plan(), [], "memory counts as well");
+    assert_eq!(loaded((10.0, 10.0, 30.0), COOLDOWN).plan(), [], "and the network");
+}
+
+#[test]
+fn the_load_that_a_scale_up_was_for_is_never_idleness_afterwards() {
+    // One container above 75 % became two of half as much each.
+    for total in [75.1_f32, 80.0, 100.0, 120.0] {
+        assert_eq!(loaded((total / 2.0, 10.0, 5.0), COOLDOWN).plan(), []);
+    }
+}
+
+#[test]
+fn nothing_is_taken_from_a_service_at_its_minimum() {
+    let mut world = loaded(CALM, COOLDOWN);
+    world.policy.scaling.min_replicas = 2;
+    assert_eq!(world.plan(), []);
+    world.service().mode = Mode::Global;
+    assert_eq!(world.plan(), []);
+}
+
+#[test]
+fn replicas_go_one_by_one_and_not_soon_after_one_came() {
+    let mut world = loaded(CALM, COOLDOWN);
+    for kind in [ActionKind::ScaleDown, ActionKind::ScaleUp] {
+        world.memory.ended(&service_id(), kind, before(Duration::from_secs(COOLDOWN - 1)));
+        let Withheld::Cooldown { kind: waits, seconds_left: 1, .. } = world.withheld() else {
+            panic!("{:?}", world.withheld());
+        };
+        assert_eq!(waits, kind);
+        world.memory.ended(&service_id(), kind, before(Duration::from_secs(COOLDOWN)));
+        assert_eq!(scale_down(&world), (2, 1));
+    }
+}
+
+#[test]
+fn a_container_that_is_not_known_is_not_idle() {
+    let mut world = World::new();
+    for second in (NOW - COOLDOWN..=NOW).step_by(5) {
+        world.sample(1, second, second, CALM);
+    }
+    assert_eq!(world.plan(), [], "the other has told nothing");
+
+    let mut world = World::new();
+    for second in (NOW - COOLDOWN..=NOW - 20).step_by(5) {
+        world.sample(1, second, second, CALM);
+        world.sample(2, second, second, CALM);
+    }
+    assert_eq!(world.plan(), [], "what they told is old");
+}
+
+#[test]
+fn a_value_that_is_not_known_counts_as_high() {
+    let mut world = loaded(CALM, COOLDOWN);
+    let (newest, second) = (*world.facts.containers[&crate::world::container(1)].newest().unwrap(), NOW + 1);
+    let unknown = swarmguard_planner::window::Sample { tick: second, network_percent: None, ..newest };
+    world.facts.record_sample(crate::world::container(1), unknown);
+    assert_eq!(world.plan(), []);
+}
+
+#[test]
+fn a_service_with_one_sick_container_is_not_idle() {
+    let world = loaded(CALM, COOLDOWN).seen(2, &[CALM]);
+    let mut sick = world;
+    for second in [NOW + 1, NOW + 2] {
+        sick.sample(1, second, second, SICK);
+    }
+    assert!(matches!(sick.outcome(), Outcome::Act { action: Action::Migrate(_) }));
+    let busy = World::new().seen(1, &[BUSY, BUSY]).seen(2, &[CALM, CALM]);
+    assert!(matches!(busy.outcome(), Outcome::Act { action: Action::ScaleUp(_) }));
+}
