@@ -246,7 +246,7 @@ mod tests {
             };
             assert!(parts.iter().all(|part| error.contains(part)), "{text:?} gave {error:?}");
         };
-        check("interval: 1h\n", &["1h", "500ms"]);
+        check("interval: 1d\n", &["1d", "500ms"]);
         check("interval: 1ms\n", &["interval", "1ms", "100ms to 60s"]);
         check("collector: ftp://x\n", &["collector", "ftp://x", "http://host:port"]);
         check("influx-url: http://db:8086\n", &["influx-url", "http://db:8086", "/write?db="]);

@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep_until};
 use connection::Connection;
 use histogram::Histogram;
 pub use histogram::LatencyMs;
-pub use report::Report;
 use report::{Outcome, Tally};
+pub use report::{Report, Stretch};
 
 /// Most connections one load may use.
 pub const CONNECTIONS_MAX: usize = 1024;
@@ -126,6 +126,13 @@ impl Running {
     #[must_use]
     pub fn snapshot(&self) -> Report {
         self.shared.lock().tally.report()
+    }
+
+    /// Everything counted since the last cut, or since the start; counting begins anew. A request under way counts where
+    /// it ends.
+    #[must_use]
+    pub fn cut(&self) -> Stretch {
+        self.shared.lock().tally.cut()
     }
 
     /// Makes no more requests due, waits for those that are (at most the time-out of one), and reports.

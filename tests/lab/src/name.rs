@@ -33,11 +33,13 @@ pub enum Name {
     Selftest,
     /// For `cargo xtask bench`.
     Bench,
+    /// For `cargo xtask drill`.
+    Drill,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Lab, Self::Demo, Self::Test, Self::Selftest, Self::Bench];
+    pub const ALL: [Self; 6] = [Self::Lab, Self::Demo, Self::Test, Self::Selftest, Self::Bench, Self::Drill];
 
     /// As written on the command line.
     #[must_use]
@@ -48,6 +50,7 @@ impl Name {
             Self::Test => "test",
             Self::Selftest => "selftest",
             Self::Bench => "bench",
+            Self::Drill => "drill",
         }
     }
 
@@ -59,6 +62,7 @@ impl Name {
             Self::Test => 2,
             Self::Selftest => 3,
             Self::Bench => 4,
+            Self::Drill => 5,
         }
     }
 

@@ -43,6 +43,14 @@ impl Histogram {
         self.max_us = self.max_us.max(us);
     }
 
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.total += other.total;
+        self.max_us = self.max_us.max(other.max_us);
+    }
+
     pub(super) fn summary(&self) -> LatencyMs {
         LatencyMs {
             p50: self.percentile_ms(50),

@@ -41,12 +41,52 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
+/// What became of the requests of a part of a load; several can be put together.
+#[derive(Debug, Default)]
+pub struct Stretch {
+    report: Report,
+    histogram: Histogram,
+}
+
+impl Stretch {
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        self.histogram.merge(&other.histogram);
+        self.report.requests += other.report.requests;
+        for (text, count) in &other.report.errors {
+            fail(&mut self.report, text.clone(), *count);
+        }
+        for (status, count) in &other.report.statuses {
+            *self.report.statuses.entry(*status).or_default() += count;
+        }
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report { latency_ms: self.histogram.summary(), ..self.report.clone() }
+    }
+}
+
+fn fail(report: &mut Report, error: String, times: u64) {
+    report.failed += times;
+    let errors = &mut report.errors;
+    if let Some((_, count)) = errors.iter_mut().find(|(text, _)| *text == error) {
+        *count += times;
+    } else if errors.len() < ERRORS_MAX {
+        errors.push((error, times));
+    } else if let Some((text, count)) = errors.last_mut() {
+        // The last place becomes the collective one.
+        OTHER_ERRORS.clone_into(text);
+        *count += times;
+    }
+}
+
 /// Counts while the load runs.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     due: u64,
-    report: Report,
-    histogram: Histogram,
+    counted: Stretch,
 }
 
 impl Tally {
@@ -57,42 +97,34 @@ impl Tally {
 
     /// Requests that are due and not yet counted.
     pub(super) fn unanswered(&self) -> u64 {
-        self.due.saturating_sub(self.report.requests)
+        self.due.saturating_sub(self.counted.report.requests)
     }
 
     /// `latency` is absent for what was never sent.
     pub(super) fn count(&mut self, outcome: Outcome, latency: Option<Duration>) {
-        self.report.requests += 1;
+        let Stretch { report, histogram } = &mut self.counted;
+        report.requests += 1;
         if let Some(latency) = latency {
-            self.histogram.add(latency);
+            histogram.add(latency);
         }
         match outcome {
             Outcome::Answered(status) => {
-                *self.report.statuses.entry(status).or_default() += 1;
+                *report.statuses.entry(status).or_default() += 1;
                 if !(200..300).contains(&status) {
-                    self.fail(format!("status {status}"));
+                    fail(report, format!("status {status}"), 1);
                 }
             }
-            Outcome::Failed(error) => self.fail(error),
-        }
-    }
-
-    fn fail(&mut self, error: String) {
-        self.report.failed += 1;
-        let errors = &mut self.report.errors;
-        if let Some((_, count)) = errors.iter_mut().find(|(text, _)| *text == error) {
-            *count += 1;
-        } else if errors.len() < ERRORS_MAX {
-            errors.push((error, 1));
-        } else if let Some((text, count)) = errors.last_mut() {
-            // The last place becomes the collective one.
-            OTHER_ERRORS.clone_into(text);
-            *count += 1;
+            Outcome::Failed(error) => fail(report, error, 1),
         }
     }
 
     pub(super) fn report(&self) -> Report {
-        Report { latency_ms: self.histogram.summary(), ..self.report.clone() }
+        self.counted.report()
+    }
+
+    pub(super) fn cut(&mut self) -> Stretch {
+        self.due = self.unanswered();
+        std::mem::take(&mut self.counted)
     }
 }
 
@@ -112,6 +144,26 @@ mod tests {
         assert_eq!(report.errors.len(), ERRORS_MAX);
         assert_eq!(report.errors.iter().map(|(_, count)| count).sum::<u64>(), 20);
         assert_eq!(report.errors.last().unwrap().0, OTHER_ERRORS);
+    }
+
+    #[test]
+    fn what_is_cut_and_put_together_again_is_the_same() {
+        let count = |tally: &mut Tally, from: u64| {
+            for ms in from..from + 50 {
+                tally.due();
+                tally.count(Outcome::Answered(if ms % 10 == 0 { 500 } else { 200 }), Some(Duration::from_millis(ms)));
+            }
+        };
+        let (mut whole, mut cut) = (Tally::default(), Tally::default());
+        count(&mut whole, 0);
+        count(&mut whole, 50);
+        count(&mut cut, 0);
+        cut.due();
+        let mut first = cut.cut();
+        assert_eq!((first.report().requests, cut.unanswered(), cut.report().requests), (50, 1, 0));
+        count(&mut cut, 50);
+        first.add(&cut.cut());
+        assert_eq!(first.report(), whole.report());
     }
 
     #[test]
