@@ -6,7 +6,6 @@
 //! - [`packets`]: what the kernel programs add to a transfer
 //! - [`hooks`]: what is attached to the kernel's hook for packets
 //! - [`cgroups`]: cgroups that stand in for containers
-//! - [`report`]: figures, promises, tables and JSON
 
 mod agent;
 mod cgroups;
@@ -14,19 +13,18 @@ mod hooks;
 mod measure;
 mod packets;
 mod peers;
-mod report;
 mod scale;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Subcommand;
-use serde_json::Value;
 use swarmguard_lab::machine::Arch;
 use swarmguard_lab::{Lab, Name};
 
 use crate::build::KernelPrograms;
-use crate::run::{become_root, interrupted, runtime, say};
+use crate::report::Outcome;
+use crate::run::{become_root, interrupted, runtime};
 use crate::{build, setup};
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +73,7 @@ pub(crate) fn run(what: Bench) -> Result<()> {
     let binaries = build::binaries(Arch::HOST, KernelPrograms::Needed)?;
     let floor = build::floor()?;
     let (outcome, json) = runtime()?.block_on(async {
-        let (work, json): (std::pin::Pin<Box<dyn Future<Output = Result<report::Outcome>>>>, _) = match what {
+        let (work, json): (std::pin::Pin<Box<dyn Future<Output = Result<Outcome>>>>, _) = match what {
             Bench::Agent { containers, seconds, runs, json } => {
                 (Box::pin(agent::run(agent::Options { containers, seconds, runs }, &binaries, &floor)), json)
             }
@@ -84,26 +82,11 @@ pub(crate) fn run(what: Bench) -> Result<()> {
         };
         let done = tokio::select! {
             done = work => done,
-            stopped = interrupted() => stopped.map(|()| report::Outcome::default()),
+            stopped = interrupted() => stopped.map(|()| Outcome::default()),
         };
         Lab::clean(Name::Bench).await?;
         cgroups::remove_all();
         done.map(|done| (done, json))
     })?;
-    say(&outcome.text);
-    write_json(json, &outcome.json)?;
-    if !outcome.missed.is_empty() {
-        bail!("missed: {}", outcome.missed.join("; "));
-    }
-    Ok(())
-}
-
-fn write_json(path: Option<PathBuf>, figures: &Value) -> Result<()> {
-    let text = format!("{figures:#}");
-    match path {
-        Some(path) if path.as_os_str() == "-" => say(&text),
-        Some(path) => std::fs::write(path, text + "\n")?,
-        None => {}
-    }
-    Ok(())
+    outcome.tell(json)
 }

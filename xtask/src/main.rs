@@ -3,9 +3,11 @@
 mod bench;
 mod build;
 mod demo;
+mod drill;
 mod ebpf;
 mod fuzz;
 mod lab;
+mod report;
 mod run;
 mod setup;
 mod test;
@@ -49,6 +51,11 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Try SwarmGuard under conditions, and measure; exit code 1 when a promise of SPECIFICATION.md is missed
+    Drill {
+        #[command(subcommand)]
+        what: drill::Drill,
+    },
     /// Look for kernel files that the agent makes nonsense of; exit code 1 when one is found
     Fuzz {
         /// For how long
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Command::Setup { check } => setup::run(check),
         Command::Build { arch } => build::run(&arch),
         Command::Bench { what } => bench::run(what),
+        Command::Drill { what } => drill::run(what),
         Command::Demo { keep } => demo::run(keep),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Lab { action } => lab::run(action),

@@ -16,7 +16,7 @@ use swarmguard_lab::servers::{Balancer, Haproxy, haproxy};
 use swarmguard_lab::{ImageFile, Lab, load_image};
 
 use crate::binaries::Binaries;
-use crate::http::{ask, get_json_from_socket};
+use crate::http::{ask, get_json_from_socket, post_to_socket};
 use crate::stage::wait_for;
 
 /// The image's name on every node.
@@ -202,6 +202,39 @@ impl Deployed {
     pub async fn spec(&self, lab: &Lab) -> Result<Value> {
         let service = get_json_from_socket(lab.node(1)?.socket(), &format!("/services/{}", self.app.name)).await?;
         Ok(service["Spec"].clone())
+    }
+
+    /// All its tasks, as the manager's own JSON.
+    ///
+    /// # Errors
+    /// When the manager does not answer.
+    pub async fn tasks(&self, lab: &Lab) -> Result<Vec<Value>> {
+        // {"service":["NAME"]}, as a URL has it.
+        let path = format!("/tasks?filters=%7B%22service%22%3A%5B%22{}%22%5D%7D", self.app.name);
+        let tasks = get_json_from_socket(lab.node(1)?.socket(), &path).await?;
+        tasks.as_array().cloned().context("tasks are no list")
+    }
+
+    /// Kills a container, as a crash would.
+    ///
+    /// # Errors
+    /// When its node's Docker refuses.
+    pub async fn kill(&self, lab: &Lab, place: &Running) -> Result<()> {
+        post_to_socket(lab.node(place.node)?.socket(), &format!("/containers/{}/kill", place.container), &Value::Null)
+            .await
+    }
+
+    /// Updates the service as its owner would who has a new version of it: every task is replaced.
+    ///
+    /// # Errors
+    /// When the manager refuses.
+    pub async fn deploy_again(&self, lab: &Lab, version: &str) -> Result<()> {
+        let socket = lab.node(1)?.socket();
+        let service = get_json_from_socket(socket, &format!("/services/{}", self.app.name)).await?;
+        let mut spec = service["Spec"].clone();
+        spec["TaskTemplate"]["ContainerSpec"]["Env"] = json!([format!("VERSION={version}")]);
+        let index = &service["Version"]["Index"];
+        post_to_socket(socket, &format!("/services/{}/update?version={index}", self.app.name), &spec).await
     }
 
     /// Asks the app on one node for something, past the balancer.

@@ -42,6 +42,27 @@ pub async fn get_json_from_socket(socket: &Path, path: &str) -> Result<Value> {
     serde_json::from_str(body).with_context(|| format!("{path} answered no JSON: {body}"))
 }
 
+/// Posts JSON to a Unix socket, in the same way.
+///
+/// # Errors
+/// When there is no answer, or another than 2xx.
+pub async fn post_to_socket(socket: &Path, path: &str, body: &Value) -> Result<()> {
+    let mut stream =
+        UnixStream::connect(socket).await.with_context(|| format!("connecting to {}", socket.display()))?;
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let length = body.len();
+    let mut answer = String::new();
+    let exchange = async {
+        let head =
+            format!("POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all((head + &body).as_bytes()).await?;
+        stream.read_to_string(&mut answer).await
+    };
+    tokio::time::timeout(TIMEOUT, exchange).await.with_context(|| format!("posting to {path}"))??;
+    ensure!(answer.starts_with("HTTP/1.0 2"), "{path} answered {answer}");
+    Ok(())
+}
+
 /// Gets JSON.
 ///
 /// # Errors

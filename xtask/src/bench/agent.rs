@@ -18,7 +18,7 @@ use swarmguard_lab::{Lab, Name, Node, Options as LabOptions, Place, Process};
 
 use super::measure::{self, Memory};
 use super::peers::{Netdata, Peer, docker_stats};
-use super::report::{Figure, Outcome, Promise, promises, table};
+use crate::report::{Figure, Outcome, Promise, promises, table};
 use crate::run::{output, say, step};
 
 /// What to measure.

@@ -19,7 +19,7 @@ use super::cgroups::{self, PARENT};
 use super::hooks::{self, Programs};
 use super::measure;
 use super::peers::Peer;
-use super::report::{Figure, Outcome, Promise, promises, table};
+use crate::report::{Figure, Outcome, Promise, promises, table};
 use crate::run::step;
 
 /// The cgroups that are counted.

@@ -12,7 +12,7 @@ use swarmguard_end_to_end::binaries::Binaries;
 use super::cgroups::{self, PARENT};
 use super::measure;
 use super::peers::Peer;
-use super::report::{Figure, Outcome, Promise, promises, table};
+use crate::report::{Figure, Outcome, Promise, promises, table};
 use crate::run::step;
 
 const COUNTS: [u32; 5] = [1, 10, 50, 100, 500];

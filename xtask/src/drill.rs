@@ -1,0 +1,131 @@
+//! `cargo xtask drill`: SwarmGuard under conditions, on a real Swarm of three nodes of its own, measured.
+//!
+//! - [`migrate`]: many migrations under load: does a request fail, does anybody else move
+//! - [`mttr`]: how long recovery takes, beside Swarm's own reaction in the same run
+//! - [`concurrent`]: three services in trouble at once
+//! - [`takeover`]: the collector killed at each step of a migration
+//! - [`calm`]: a Swarm that is noisy and healthy: nothing is to be done
+
+mod calm;
+mod concurrent;
+mod migrate;
+mod mttr;
+mod takeover;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use swarmguard_end_to_end::app;
+use swarmguard_end_to_end::stage::Stage;
+use swarmguard_lab::machine::Arch;
+use swarmguard_lab::{Lab, Name, Options};
+
+use crate::build::KernelPrograms;
+use crate::report::Outcome;
+use crate::run::{become_root, interrupted, runtime, step};
+use crate::{build, setup};
+
+const NODES: u32 = 3;
+
+/// Each drill does within minutes what in life takes days: short cooldowns, no limits, containers that get sick as soon
+/// as they run.
+const POLICY: [&str; 5] = [
+    "--scenario1-cooldown-period=1",
+    "--scenario2-scale-up-cooldown=1",
+    "--max-moves-per-hour=10000",
+    "--max-actions-per-hour=10000",
+    "--startup-period=0",
+];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Drill {
+    /// Migrations one after the other under load: no request fails, and nobody else moves
+    Migrate {
+        /// Migrations
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        repeat: u32,
+        /// Requests a second through the load balancer
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+        rps: u32,
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// From breach to recovery: migrations, scale-ups, and Swarm's own reactions
+    Mttr {
+        /// Migrations, and scale-ups
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        repeat: u32,
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Three services, two scenarios, at once
+    Concurrent {
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// The collector killed at each step of a migration; the next one finishes or takes it back
+    Takeover {
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Spikes, deploys, restarts and steady load that are no reason to act
+    Calm {
+        /// How long
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+        minutes: u32,
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+}
+
+pub(crate) fn run(what: Drill) -> Result<()> {
+    become_root()?;
+    let begun = Instant::now();
+    setup::for_lab()?;
+    step(begun, "building the static release binaries");
+    let binaries = build::binaries(Arch::HOST, KernelPrograms::IfPossible)?;
+    let (outcome, json) = runtime()?.block_on(async {
+        let drilled = async {
+            step(begun, "bringing up a Swarm of three nodes");
+            Lab::clean(Name::Drill).await?;
+            let lab = Lab::up(Options::new(Name::Drill, NODES), &|_| ()).await?;
+            app::install(&lab, &binaries).await?;
+            let mut stage = Stage::set(lab, binaries, &POLICY).await?;
+            let outcome = match &what {
+                Drill::Migrate { repeat, rps, .. } => migrate::drill(begun, &stage, *repeat, *rps).await,
+                Drill::Mttr { repeat, .. } => mttr::drill(begun, &stage, *repeat).await,
+                Drill::Concurrent { .. } => concurrent::drill(begun, &stage).await,
+                Drill::Takeover { .. } => takeover::drill(begun, &mut stage).await,
+                Drill::Calm { minutes, .. } => {
+                    calm::drill(begun, &stage, Duration::from_secs(u64::from(*minutes) * 60)).await
+                }
+            };
+            outcome.with_context(|| stage.logs())
+        };
+        let outcome = tokio::select! {
+            outcome = drilled => outcome,
+            stopped = interrupted() => stopped.map(|()| Outcome::default()),
+        };
+        step(begun, "cleaning up");
+        Lab::clean(Name::Drill).await.context("cleaning up; what is left: cargo xtask lab down --name drill")?;
+        let (Drill::Migrate { json, .. }
+        | Drill::Mttr { json, .. }
+        | Drill::Concurrent { json }
+        | Drill::Takeover { json }
+        | Drill::Calm { json, .. }) = what;
+        outcome.map(|outcome| (outcome, json))
+    })?;
+    outcome.tell(json)
+}
+
+/// A row of a table.
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}

@@ -1,0 +1,171 @@
+//! How long recovery takes: SwarmGuard's, before the failure, and Swarm's own, after it, in the same run.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use swarmguard_end_to_end::app::{App, Deployed};
+use swarmguard_end_to_end::scenario::Sickness;
+use swarmguard_end_to_end::stage::{Stage, wait_for};
+
+use super::migrate::shown;
+use super::row;
+use crate::report::{Outcome, Percentiles, Promise, promises, table};
+use crate::run::step;
+
+const BREACH_TO_RUNNING_P95_MS_MAX: f64 = 2_500.0;
+const DECISION_P99_MS_MAX: f64 = 1.0;
+const ACTED_WITHIN: Duration = Duration::from_secs(40);
+/// Swarm takes 15 s to miss a node, and 5 s to start anew.
+const REACTED_WITHIN: Duration = Duration::from_secs(90);
+/// Crashes and cut nodes: each takes Swarm long, and each takes it much the same.
+const CRASHES: u32 = 3;
+const CUTS: u32 = 1;
+/// CPU, memory and network high on one replica, as scenario 2 has it.
+const BUSY: &str = "/stress/combined?cpu=90&memory=84&network=72&duration=60&ramp=0";
+
+#[derive(Default)]
+struct Found {
+    migrations: Vec<f64>,
+    scale_ups: Vec<f64>,
+    decisions: Vec<f64>,
+    crashes: Vec<f64>,
+    cuts: Vec<f64>,
+}
+
+pub(super) async fn drill(begun: Instant, stage: &Stage, repeat: u32) -> Result<Outcome> {
+    let mut found = Found::default();
+    step(begun, &format!("{repeat} migrations"));
+    migrations(stage, repeat, &mut found).await?;
+    step(begun, &format!("{repeat} scale-ups"));
+    scale_ups(stage, repeat, &mut found).await?;
+    step(begun, &format!("Swarm's own reaction: a container killed, {CRASHES} times"));
+    for _ in 0..CRASHES {
+        found.crashes.push(crash(stage).await?);
+    }
+    step(begun, "Swarm's own reaction: a node cut off");
+    for _ in 0..CUTS {
+        found.cuts.push(cut(stage).await?);
+    }
+    Ok(found.outcome())
+}
+
+async fn migrations(stage: &Stage, repeat: u32, found: &mut Found) -> Result<()> {
+    let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;
+    for number in 0..repeat as usize {
+        let place = web.running(&stage.lab).await?.into_values().next().context("no replica runs")?;
+        let sickness = if number % 2 == 0 { Sickness::Cpu } else { Sickness::Memory };
+        web.ask(&stage.lab, place.node, sickness.path()).await?;
+        found.take(&stage.wait_for_action("web", number, ACTED_WITHIN).await?, true)?;
+        web.wait_for_replicas(&stage.lab, 2).await?;
+    }
+    web.remove(&stage.lab).await
+}
+
+/// From one to two and from two to three: then every node has one, and the service begins anew.
+async fn scale_ups(stage: &Stage, repeat: u32, found: &mut Found) -> Result<()> {
+    let mut known = 0;
+    while known < repeat as usize {
+        let shop = Deployed::deploy(&stage.lab, App { replicas: 1, ..App::new("shop", 8090) }).await?;
+        for replicas in [2, 3] {
+            for place in shop.running(&stage.lab).await?.into_values() {
+                shop.ask(&stage.lab, place.node, BUSY).await?;
+            }
+            let action = stage.wait_for_action("shop", known, ACTED_WITHIN).await?;
+            known += 1;
+            found.take(&action, false)?;
+            for place in shop.running(&stage.lab).await?.into_values() {
+                shop.ask(&stage.lab, place.node, "/stress/stop").await?;
+            }
+            shop.wait_for_replicas(&stage.lab, replicas).await?;
+            if known == repeat as usize {
+                break;
+            }
+        }
+        shop.remove(&stage.lab).await?;
+    }
+    Ok(())
+}
+
+/// Milliseconds from a container's death to its replacement running.
+async fn crash(stage: &Stage) -> Result<f64> {
+    let web = Deployed::deploy(&stage.lab, App { enabled: false, ..App::new("plain", 8070) }).await?;
+    let before = web.running(&stage.lab).await?;
+    let place = before.values().next().context("no replica runs")?;
+    web.kill(&stage.lab, place).await?;
+    let took = replaced(stage, &web, &before, place.node).await?;
+    web.remove(&stage.lab).await?;
+    Ok(took)
+}
+
+/// Milliseconds from a node's last word to the replacement of what ran there.
+async fn cut(stage: &Stage) -> Result<f64> {
+    let web = Deployed::deploy(&stage.lab, App { enabled: false, ..App::new("plain", 8070) }).await?;
+    let before = web.running(&stage.lab).await?;
+    // Node 1 is the manager.
+    let place = before.values().find(|place| place.node != 1).context("no replica runs on a worker")?;
+    stage.lab.unplug(place.node)?;
+    let took = replaced(stage, &web, &before, place.node).await;
+    stage.lab.plug(place.node)?;
+    let took = took?;
+    web.remove(&stage.lab).await?;
+    Ok(took)
+}
+
+async fn replaced(
+    stage: &Stage,
+    web: &Deployed,
+    before: &std::collections::BTreeMap<String, swarmguard_end_to_end::app::Running>,
+    gone_from: u32,
+) -> Result<f64> {
+    let begun = Instant::now();
+    let kept = before.iter().filter(|(_, place)| place.node != gone_from).count();
+    wait_for("Swarm to replace the task", REACTED_WITHIN, || async {
+        let running = web.running(&stage.lab).await?;
+        let new = running.keys().filter(|task| !before.contains_key(*task)).count();
+        Ok((new >= 1 && running.len() > kept).then_some(()))
+    })
+    .await?;
+    Ok(begun.elapsed().as_secs_f64() * 1e3)
+}
+
+impl Found {
+    fn take(&mut self, action: &swarmguard_collector::journal::ActionRecord, is_migration: bool) -> Result<()> {
+        let [_, _, t2, t3, _, t5, _] = action.times_ms;
+        let running = t5.context("the action has no T5")?;
+        ensure!(running > 0.0, "{action:?}");
+        self.decisions.push(t3.context("no T3")? - t2.context("no T2")?);
+        if is_migration {
+            self.migrations.push(running)
+        } else {
+            self.scale_ups.push(running)
+        }
+        Ok(())
+    }
+
+    fn outcome(self) -> Outcome {
+        let (migrations, scale_ups) = (Percentiles::of(self.migrations), Percentiles::of(self.scale_ups));
+        let (decisions, crashes, cuts) =
+            (Percentiles::of(self.decisions), Percentiles::of(self.crashes), Percentiles::of(self.cuts));
+        let rows = [
+            row(&["ms", "p50", "p95", "p99", "most"]),
+            shown("SwarmGuard, migration: breach to running", migrations, 0),
+            shown("SwarmGuard, scale-up: breach to running", scale_ups, 0),
+            shown("SwarmGuard, alert received to decided", decisions, 3),
+            shown("Swarm alone: container killed to running", crashes, 0),
+            shown("Swarm alone: node cut off to running", cuts, 0),
+        ];
+        let promise = |what, found, at_most| Promise { what, found, at_most };
+        let (lines, missed) = promises(&[
+            promise("migration, breach to running, p95, ms", migrations.p95, BREACH_TO_RUNNING_P95_MS_MAX),
+            promise("scale-up, breach to running, p95, ms", scale_ups.p95, BREACH_TO_RUNNING_P95_MS_MAX),
+            promise("alert to decision, p99, ms", decisions.p99, DECISION_P99_MS_MAX),
+        ]);
+        let text = format!("\n{}\n{lines}", table(&rows));
+        let json = json!({
+            "migration_ms": migrations, "scale_up_ms": scale_ups, "decision_ms": decisions,
+            "swarm_crash_ms": crashes, "swarm_node_cut_off_ms": cuts, "missed": missed,
+        });
+        Outcome { text, json, missed }
+    }
+}
