@@ -19,6 +19,11 @@ impl Cooldown {
         self.ended_at = Some(ended_at);
     }
 
+    /// When the last action ended, if there was one.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at
+    }
+
     /// Until when nothing is to be done; `None` if that time has passed or there was no action.
     pub fn until(&self, length: Duration, now: Timestamp) -> Option<Timestamp> {
         self.ended_at.map(|ended| ended + length).filter(|until| now < *until)

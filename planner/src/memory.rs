@@ -136,6 +136,12 @@ impl Memory {
         self.services.get(service).map_or(now, |memory| over(&memory.moves, now, limit))
     }
 
+    /// When the last action on a service ended: what was measured before says nothing about its effect.
+    pub fn last_ended(&self, service: &ServiceId) -> Option<Timestamp> {
+        let memory = self.services.get(service)?;
+        [memory.migrated, memory.scaled_up, memory.scaled_down].iter().filter_map(Cooldown::ended_at).max()
+    }
+
     fn forget_beyond(&mut self, max: usize) {
         while self.services.len() > max {
             let idle = self.services.iter().filter(|(_, memory)| memory.in_flight.is_none());

@@ -13,7 +13,7 @@ use serde::Serialize;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, Timestamp};
 
 use crate::claims::Claims;
-use crate::facts::{Facts, Service, Swarm, UpdateState};
+use crate::facts::{Facts, Service, UpdateState};
 use crate::labels::{Engagement, LabelProblem};
 use crate::memory::Memory;
 use crate::policy::{Policy, SICK_NODES_MIN};
@@ -125,7 +125,7 @@ impl fmt::Display for Decision {
 pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
     let Some(swarm) = &facts.swarm else { return Vec::new() };
     let mut wanted: Vec<Wanted<'_>> =
-        swarm.services.iter().filter_map(|(id, service)| Wanted::of(facts, swarm, id, service, policy, now)).collect();
+        swarm.services.iter().filter_map(|(id, service)| Wanted::of(facts, id, service, policy, memory, now)).collect();
     wanted.sort_by(|a, b| b.findings[0].urgency().total_cmp(&a.findings[0].urgency()));
     let sick = Sick::count(facts, policy, &wanted, now);
     let mut claims = Claims::of(memory, policy, now);
@@ -158,20 +158,19 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn of(
         facts: &Facts,
-        swarm: &Swarm,
         id: &'a ServiceId,
         service: &'a Service,
         policy: &Policy,
+        memory: &Memory,
         now: Timestamp,
     ) -> Option<Self> {
         let (policy, engagement, problems) = service.labels.over(policy);
-        let mut findings = rules::findings(facts, service, &policy, now);
+        let mut findings = rules::findings(facts, service, &policy, memory.last_ended(id), now);
         // While one container has too much to do, the service is not idle, whatever the others do.
         if findings.is_empty() {
             findings.extend(rules::idle(facts, service, &policy, now));
         }
-        let known = !findings.is_empty() && swarm.services.contains_key(id);
-        known.then_some(Self { id, service, policy, engagement, problems, findings })
+        (!findings.is_empty()).then_some(Self { id, service, policy, engagement, problems, findings })
     }
 }
 

@@ -126,13 +126,21 @@ pub struct Finding {
 }
 
 /// The containers of a service that are over a threshold, the one that needs help most first.
-pub fn findings(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+///
+/// Rows begin anew after `since`, the end of the last action on the service: its effect shows only then.
+pub fn findings(
+    facts: &Facts,
+    service: &Service,
+    policy: &Policy,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for task in service.tasks.values().filter(|task| task.is_running()) {
         let (Some(container), Some(node)) = (task.container, &task.node) else { continue };
         let windows = [facts.containers.get(&container), facts.by_hand.get(&container)];
         let settled_at = task.running_since.map(|since| since + policy.startup_period);
-        let look = Look { container, node, settled_at, policy, now };
+        let look = Look { container, node, settled_at, since, policy, now };
         findings.extend(windows.into_iter().flatten().filter_map(|window| look.at(window)));
     }
     // A row that is complete comes before one that is not. Equals are told apart by the container's identifier, so that
@@ -165,6 +173,8 @@ struct Look<'a> {
     node: &'a NodeId,
     /// Before that its CPU is not looked at.
     settled_at: Option<Timestamp>,
+    /// Samples up to then do not count.
+    since: Option<Timestamp>,
     policy: &'a Policy,
     now: Timestamp,
 }
@@ -180,7 +190,8 @@ impl Look<'_> {
             return None;
         }
         let (mut streak, mut first) = (0, newest);
-        for sample in window.newest_first() {
+        let counts = |sample: &&Sample| self.since.is_none_or(|since| sample.sampled_at > since);
+        for sample in window.newest_first().take_while(counts) {
             let follows = streak == 0 || sample.tick.checked_add(1) == Some(first.tick);
             if !follows || rank(&self.condition(sample)) != rank(&newest_condition) {
                 break;

@@ -129,6 +129,18 @@ fn a_service_that_was_moved_is_not_moved_back_within_its_cooldown() {
 }
 
 #[test]
+fn a_row_that_began_before_the_last_action_ended_begins_anew() {
+    let mut world = World::new().seen(1, &[BUSY, BUSY, BUSY, BUSY]);
+    world.policy.scaling.scale_up_cooldown = Duration::from_secs(1);
+    world.memory.ended(&service_id(), ActionKind::ScaleUp, before(Duration::from_secs(1)));
+    assert_eq!(world.withheld(), Withheld::Streak { seen: 1, needed: 2 }, "three of the four ticks were before");
+    world.memory = swarmguard_planner::Memory::default();
+    world.memory.ended(&service_id(), ActionKind::ScaleUp, before(Duration::from_secs(2)));
+    let Outcome::Act { action } = world.outcome() else { panic!("{:?}", world.outcome()) };
+    assert_eq!(action.trigger().breach_at, at(NOW - 1), "and so is T0");
+}
+
+#[test]
 fn when_most_nodes_look_sick_nothing_is_moved() {
     let mut world = World::new().seen(1, &[SICK, SICK]).seen(2, &[SICK, SICK]);
     assert_eq!(acts(&world), 1, "two of three may well be");

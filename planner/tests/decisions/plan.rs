@@ -178,7 +178,7 @@ fn one_action_at_a_time_and_then_a_cooldown() {
     world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(30)));
     migration(&world);
 
-    world.memory.ended(&service_id(), ActionKind::ScaleUp, at(NOW));
+    world.memory.ended(&service_id(), ActionKind::ScaleUp, before(Duration::from_secs(2)));
     migration(&world);
 }
 

@@ -31,6 +31,8 @@ struct Found {
     decisions: Vec<f64>,
     crashes: Vec<f64>,
     cuts: Vec<f64>,
+    /// T0 to T6 of each action, in milliseconds.
+    times: Vec<serde_json::Value>,
 }
 
 pub(super) async fn drill(begun: Instant, stage: &Stage, repeat: u32) -> Result<Outcome> {
@@ -132,6 +134,7 @@ async fn replaced(
 impl Found {
     fn take(&mut self, action: &swarmguard_collector::journal::ActionRecord, is_migration: bool) -> Result<()> {
         let [_, _, t2, t3, _, t5, _] = action.times_ms;
+        self.times.push(json!({ "kind": action.kind, "times_ms": action.times_ms }));
         let running = t5.context("the action has no T5")?;
         ensure!(running > 0.0, "{action:?}");
         self.decisions.push(t3.context("no T3")? - t2.context("no T2")?);
@@ -164,7 +167,7 @@ impl Found {
         let text = format!("\n{}\n{lines}", table(&rows));
         let json = json!({
             "migration_ms": migrations, "scale_up_ms": scale_ups, "decision_ms": decisions,
-            "swarm_crash_ms": crashes, "swarm_node_cut_off_ms": cuts, "missed": missed,
+            "swarm_crash_ms": crashes, "swarm_node_cut_off_ms": cuts, "actions": self.times, "missed": missed,
         });
         Outcome { text, json, missed }
     }

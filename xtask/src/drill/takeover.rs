@@ -76,8 +76,8 @@ pub(super) async fn drill(begun: Instant, stage: &mut Stage) -> Result<Outcome> 
         }
         let killed_after = asked.elapsed();
         stage.collector.kill().await?;
-        stage.restart_collector(None).await?;
         let started = Instant::now();
+        stage.restart_collector(None).await?;
         let settled = wait_for("the migration to be finished or taken back", SETTLED_WITHIN * 3, || async {
             let is_back = web.spec(&stage.lab).await? == written;
             Ok((is_back && web.running(&stage.lab).await?.len() == 2).then_some(started.elapsed()))
