@@ -119,6 +119,10 @@ async fn finish(docker: &DockerSwarm, service: &ServiceId, mark: &Mark, deadline
     let retreat = match watch(docker, service, mark, deadline, &mut ended).await {
         Watched::Done => return end(docker, service, mark, false, ended.with(State::Completed, None)).await,
         Watched::Superseded(why) => return ended.with(State::Superseded, why),
+        Watched::Changed => {
+            let changed = "someone else changed the service: what was ours is taken out, the rest is theirs";
+            return end(docker, service, mark, false, ended.with(State::Superseded, changed.to_owned())).await;
+        }
         Watched::Silent => return ended.with(State::Unfinished, "the manager does not answer".to_owned()),
         Watched::Deadline(retreat) => retreat,
     };
@@ -206,6 +210,8 @@ enum Watched {
     /// No look at the tasks succeeded for as long as an action may take.
     Silent,
     Deadline(Retreat),
+    /// Someone changed the spec and left the mark in it. Our constraints must not stand in the way of their update.
+    Changed,
     Superseded(String),
 }
 
@@ -219,12 +225,16 @@ async fn watch(
     let begun = now();
     let mut looked_at = begun;
     let mut look = 0_u32;
+    // The spec as it is while the action runs, Swarm's own additions included.
+    let mut begun_with = None;
+    // Taking our part out is safe: nothing that is not healthy could be kept for what is.
+    let mut clear = false;
     loop {
-        look = look.wrapping_add(1);
         // An answer that does not come is not progress, and no ground to take anything back on.
         if let Ok(tasks) = docker.tasks(service).await {
             let at = now();
             let progress = swarm::progress(mark, tasks.iter().map(|(_, task)| task));
+            clear = swarm::retreat(mark, tasks.iter().map(|(_, task)| task)) == Retreat::Clear;
             ended.saw(progress, at.since(looked_at), at);
             looked_at = at;
             if progress.is_done() {
@@ -244,8 +254,12 @@ async fn watch(
             return Watched::Silent;
         }
         if look.is_multiple_of(LOOKS_PER_MARK) {
-            match docker.mark(service).await {
-                Ok(Some(found)) if found.id == mark.id => {}
+            match docker.marked_spec(service).await {
+                Ok((Some(found), spec)) if found.id == mark.id => {
+                    if *begun_with.get_or_insert_with(|| spec.clone()) != spec && clear {
+                        return Watched::Changed;
+                    }
+                }
                 Ok(_) => return Watched::Superseded(describe(&SwarmError::Superseded)),
                 Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => {
                     return Watched::Superseded(describe(&error));
@@ -253,6 +267,7 @@ async fn watch(
                 Err(_) => {}
             }
         }
+        look = look.wrapping_add(1);
         tokio::time::sleep(WATCH_PAUSE).await;
     }
 }

@@ -280,3 +280,40 @@ async fn health_is_that_of_the_view_of_the_swarm() {
     collector.shared.state().fleet.record_swarm(stale, now());
     assert_eq!(collector.send(Method::GET, "/healthz", None, b"").await.status, 503);
 }
+
+#[tokio::test]
+async fn a_pause_holds_at_once_and_waits_to_be_kept() {
+    let mut collector = Collector::start().await;
+    let answer =
+        collector.send(Method::POST, "/api/v1/pause", Some(JSON), br#"{"service":"web","for_seconds":60}"#).await;
+    assert_eq!(answer.status, 200);
+    let pauses = collector.get("/api/v1/pauses").await;
+    assert!(pauses["pauses"]["services"]["web"]["until"].is_number(), "{pauses}");
+    assert_eq!(pauses["saved"], false);
+    let answer = collector.send(Method::POST, "/api/v1/resume", Some(JSON), br#"{"service":"web"}"#).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(collector.get("/api/v1/pauses").await["pauses"]["services"], serde_json::json!({}));
+    assert_eq!(collector.send(Method::POST, "/api/v1/pause", None, b"").await.status, 200);
+    assert!(collector.get("/api/v1/pauses").await["pauses"]["all"].is_object(), "an empty wish is for all");
+}
+
+#[tokio::test]
+async fn a_pause_that_makes_no_sense_is_refused_with_the_reason() {
+    let mut collector = Collector::start().await;
+    let long = format!(r#"{{"reason":"{}"}}"#, "x".repeat(201));
+    for (path, body, status, part) in [
+        ("/api/v1/pause", r#"{"service":"wob"}"#, 404, "wob"),
+        ("/api/v1/pause", r#"{"for_seconds":0}"#, 400, "for_seconds"),
+        ("/api/v1/pause", r#"{"for_seconds":99999999999}"#, 400, "for_seconds"),
+        ("/api/v1/pause", r#"{"for":"1h"}"#, 400, "for"),
+        ("/api/v1/pause", long.as_str(), 400, "200"),
+        ("/api/v1/resume", r#"{"for_seconds":5}"#, 400, "resume"),
+        ("/api/v1/pause", "{", 400, "EOF"),
+    ] {
+        let answer = collector.send(Method::POST, path, Some(JSON), body.as_bytes()).await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!((answer.status, text.contains(part)), (status, true), "{body}: {text}");
+    }
+    let pauses = collector.get("/api/v1/pauses").await;
+    assert_eq!((&pauses["pauses"]["all"], &pauses["saved"]), (&Value::Null, &Value::Bool(true)));
+}

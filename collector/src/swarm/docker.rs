@@ -190,10 +190,18 @@ impl DockerSwarm {
     /// [`SwarmError::Unreadable`] when there is one that this version cannot read; else when the service is gone or the
     /// manager does not answer.
     pub async fn mark(&self, service: &ServiceId) -> Result<Option<Mark>, SwarmError> {
+        Ok(self.marked_spec(service).await?.0)
+    }
+
+    /// The same, and the spec that it stands in, by which a change of somebody else's is noticed.
+    ///
+    /// # Errors
+    /// As for [`DockerSwarm::mark`].
+    pub async fn marked_spec(&self, service: &ServiceId) -> Result<(Option<Mark>, Value), SwarmError> {
         let (_, service_spec) = self.inspect(service).await?;
         match spec::mark(&service_spec) {
             None if spec::is_marked(&service_spec) => Err(SwarmError::Unreadable),
-            mark => Ok(mark),
+            mark => Ok((mark, service_spec)),
         }
     }
 

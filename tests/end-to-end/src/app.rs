@@ -157,8 +157,7 @@ impl Deployed {
     /// When that does not work.
     pub async fn remove(self, lab: &Lab) -> Result<()> {
         self.balancer.stop().await?;
-        let docker = lab.node(1)?.docker().await?;
-        docker.delete_service(&self.app.name).await.with_context(|| format!("removing service {}", self.app.name))?;
+        self.delete(lab).await?;
         for node in lab.nodes() {
             let docker = node.docker().await?;
             let filter = [("label".to_owned(), vec![format!("com.docker.swarm.service.name={}", self.app.name)])];
@@ -229,12 +228,42 @@ impl Deployed {
     /// # Errors
     /// When the manager refuses.
     pub async fn deploy_again(&self, lab: &Lab, version: &str) -> Result<()> {
+        let mut spec = self.spec(lab).await?;
+        spec["TaskTemplate"]["ContainerSpec"]["Env"] = json!([format!("VERSION={version}")]);
+        self.replace_spec(lab, &spec).await
+    }
+
+    /// Gives the service this spec, as `docker stack deploy` would.
+    ///
+    /// # Errors
+    /// When the manager refuses.
+    pub async fn replace_spec(&self, lab: &Lab, spec: &Value) -> Result<()> {
+        self.update(lab, "", spec).await
+    }
+
+    /// `docker service rollback`.
+    ///
+    /// # Errors
+    /// When the manager refuses.
+    pub async fn roll_back(&self, lab: &Lab) -> Result<()> {
+        let spec = self.spec(lab).await?;
+        self.update(lab, "&rollback=previous", &spec).await
+    }
+
+    async fn update(&self, lab: &Lab, more: &str, spec: &Value) -> Result<()> {
         let socket = lab.node(1)?.socket();
         let service = get_json_from_socket(socket, &format!("/services/{}", self.app.name)).await?;
-        let mut spec = service["Spec"].clone();
-        spec["TaskTemplate"]["ContainerSpec"]["Env"] = json!([format!("VERSION={version}")]);
         let index = &service["Version"]["Index"];
-        post_to_socket(socket, &format!("/services/{}/update?version={index}", self.app.name), &spec).await
+        post_to_socket(socket, &format!("/services/{}/update?version={index}{more}", self.app.name), spec).await
+    }
+
+    /// `docker service rm`.
+    ///
+    /// # Errors
+    /// When the manager refuses.
+    pub async fn delete(&self, lab: &Lab) -> Result<()> {
+        let docker = lab.node(1)?.docker().await?;
+        docker.delete_service(&self.app.name).await.with_context(|| format!("removing service {}", self.app.name))
     }
 
     /// Asks the app on one node for something, past the balancer.

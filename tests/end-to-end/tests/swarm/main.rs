@@ -11,6 +11,7 @@
 )]
 
 mod figures;
+mod interference;
 mod loss;
 mod policy;
 mod recovery;
