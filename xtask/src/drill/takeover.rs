@@ -52,8 +52,8 @@ pub(super) async fn drill(begun: Instant, stage: &mut Stage) -> Result<Outcome> 
     let written = web.spec(&stage.lab).await?;
     let mut rows = vec![row(&[
         "the collector is killed when",
-        "ms after the alert",
-        "settled after, ms",
+        "ms after it got sick",
+        "ms from the next start to settled",
         "the sick task",
         "failed",
     ])];
