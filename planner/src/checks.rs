@@ -137,6 +137,7 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     match action {
         Action::Migrate(migrate) => vet_migrate(migrate, swarm),
         Action::ScaleUp(scale) => vet_scale(scale, replicas, replicas.checked_add(1), &policy),
+        Action::ScaleDown(_) if service.local_mount.is_some() => Err(Violation::LocalStorage),
         Action::ScaleDown(scale) => vet_scale(scale, replicas, replicas.checked_sub(1), &policy),
     }
 }

@@ -50,6 +50,10 @@ pub(super) fn find(facts: &Facts, service: &Service, policy: &Policy, now: Times
 }
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {
+    // Which replica goes is Swarm's choice, and what it keeps on its node would be left there.
+    if let Some(mount) = &case.service.local_mount {
+        return Err(Withheld::LocalStorage { mount: mount.clone() });
+    }
     let scaling = &case.policy.scaling;
     let cooldown = scaling.scale_down_cooldown;
     let needed = cooldown.as_secs();

@@ -2,6 +2,7 @@
 
 use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, service_id};
 use std::time::Duration;
+use swarmguard_planner::checks::{Violation, vet};
 use swarmguard_planner::facts::Mode;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_planner::{Outcome, Withheld};
@@ -134,4 +135,14 @@ fn a_service_with_one_sick_container_is_not_idle() {
     assert!(matches!(sick.outcome(), Outcome::Act { action: Action::Migrate(_) }));
     let busy = World::new().seen(1, &[BUSY, BUSY]).seen(2, &[CALM, CALM]);
     assert!(matches!(busy.outcome(), Outcome::Act { action: Action::ScaleUp(_) }));
+}
+
+#[test]
+fn a_service_that_keeps_data_on_its_nodes_loses_no_replica() {
+    let mut world = loaded(CALM, COOLDOWN);
+    let Outcome::Act { action } = world.outcome() else { panic!("nothing is done") };
+    world.service().local_mount = Some("volume data at /var/lib".into());
+    assert!(matches!(world.withheld(), Withheld::LocalStorage { .. }));
+    let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
+    assert_eq!(vetted, Err(Violation::LocalStorage));
 }
