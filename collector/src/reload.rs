@@ -65,10 +65,13 @@ pub fn watch(source: Source, mut text: String, shared: Arc<Shared>) -> std::io::
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         let mut unreadable = false;
+        // A file that is being written may be cut anywhere, and be valid: it counts when it is the same at two looks.
+        let mut pending = None;
         loop {
             let asked = next(&mut hangup, source.path.is_some()).await;
             match source.text() {
                 Ok(found) if found == text && !asked && !unreadable => {}
+                Ok(found) if !asked && pending.as_ref() != Some(&found) => pending = Some(found),
                 Ok(found) => {
                     unreadable = false;
                     text = found;
