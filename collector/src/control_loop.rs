@@ -83,6 +83,8 @@ pub struct ControlLoop {
     presence: Presence,
     taking_over: BTreeSet<ServiceId>,
     labels: LabelProblems,
+    /// Pauses are being saved: a second save could be overtaken by the first.
+    saving: bool,
     /// Looks at the Swarm that began before this show actions that have ended since.
     trusted_from: Timestamp,
     started_at: Timestamp,
@@ -103,6 +105,7 @@ impl ControlLoop {
             presence: Presence::new("docker"),
             taking_over: BTreeSet::new(),
             labels: LabelProblems::default(),
+            saving: false,
             trusted_from: Timestamp::default(),
             started_at: now(),
             actions: 0,
@@ -196,9 +199,11 @@ impl ControlLoop {
     }
 
     /// Has the Swarm keep what people paused since.
-    fn save_pauses(&self) {
+    fn save_pauses(&mut self) {
         let state = self.shared.state();
-        let (true, Some(docker)) = (state.pauses_unsaved, self.docker.clone()) else { return };
+        let due = state.pauses_unsaved && !self.saving;
+        let (true, Some(docker)) = (due, self.docker.clone()) else { return };
+        self.saving = true;
         let (pauses, news) = (state.fleet.facts().pauses.clone(), self.news.clone());
         tokio::spawn(async move {
             let result = docker.save_pauses(&pauses).await;
@@ -207,6 +212,7 @@ impl ControlLoop {
     }
 
     fn pauses_saved(&mut self, pauses: &Pauses, result: Result<(), SwarmError>) {
+        self.saving = false;
         let mut state = self.shared.state();
         match result {
             Ok(()) => {

@@ -59,79 +59,88 @@ pub struct Labels {
     problems: Vec<LabelProblem>,
 }
 
-/// One value over the policy's.
+/// One value over the policy's, which was found to be of its kind.
 #[derive(Debug, Clone)]
 struct Choice {
     label: String,
     value: String,
-    set: Set,
+    field: Field,
 }
 
-/// A value and where it goes.
+/// Where a label's value goes.
 #[derive(Debug, Clone, Copy)]
-enum Set {
-    Percent(fn(&mut Policy) -> &mut f32, f32),
-    Time(fn(&mut Policy) -> &mut Duration, Duration),
-    Row(fn(&mut Policy) -> &mut u32, u32),
-    Replicas(fn(&mut Policy) -> &mut u64, u64),
-}
-
-/// What a label's value is for.
-enum Kind {
+enum Field {
     Percent(fn(&mut Policy) -> &mut f32),
     Time(fn(&mut Policy) -> &mut Duration),
     Row(fn(&mut Policy) -> &mut u32),
     Replicas(fn(&mut Policy) -> &mut u64),
 }
 
+impl Field {
+    /// Writes a value, if it is of the field's kind; whether it is allowed there, the policy knows.
+    fn set(self, policy: &mut Policy, value: &str) -> Result<(), &'static str> {
+        match self {
+            Self::Percent(field) => *field(policy) = value.parse().map_err(|_| "a percentage")?,
+            Self::Time(field) => {
+                let seconds = value.parse::<u32>().map_err(|_| "a number of seconds")?;
+                *field(policy) = Duration::from_secs(seconds.into());
+            }
+            Self::Row(field) => *field(policy) = value.parse().map_err(|_| "a number of ticks")?,
+            Self::Replicas(field) => *field(policy) = value.parse().map_err(|_| "a number of replicas")?,
+        }
+        Ok(())
+    }
+}
+
 /// Every label over the policy, and the policy's key that it stands over.
-fn kind(key: &str) -> Option<(Kind, &'static str)> {
+fn field(key: &str) -> Option<(Field, &'static str)> {
     Some(match key {
         "min" => {
-            (Kind::Replicas(|policy| &mut policy.scaling.min_replicas), "scenarios.scenario2_scaling.min_replicas")
+            (Field::Replicas(|policy| &mut policy.scaling.min_replicas), "scenarios.scenario2_scaling.min_replicas")
         }
         "max" => {
-            (Kind::Replicas(|policy| &mut policy.scaling.max_replicas), "scenarios.scenario2_scaling.max_replicas")
+            (Field::Replicas(|policy| &mut policy.scaling.max_replicas), "scenarios.scenario2_scaling.max_replicas")
         }
-        "scenario1.cpu_threshold" => {
-            (Kind::Percent(|policy| &mut policy.migration.cpu_threshold), "scenarios.scenario1_migration.cpu_threshold")
-        }
+        "scenario1.cpu_threshold" => (
+            Field::Percent(|policy| &mut policy.migration.cpu_threshold),
+            "scenarios.scenario1_migration.cpu_threshold",
+        ),
         "scenario1.memory_threshold" => (
-            Kind::Percent(|policy| &mut policy.migration.memory_threshold),
+            Field::Percent(|policy| &mut policy.migration.memory_threshold),
             "scenarios.scenario1_migration.memory_threshold",
         ),
         "scenario1.network_threshold_max" => (
-            Kind::Percent(|policy| &mut policy.migration.network_threshold_max),
+            Field::Percent(|policy| &mut policy.migration.network_threshold_max),
             "scenarios.scenario1_migration.network_threshold_max",
         ),
         "scenario1.cooldown_period" => {
-            (Kind::Time(|policy| &mut policy.migration.cooldown), "scenarios.scenario1_migration.cooldown_period")
+            (Field::Time(|policy| &mut policy.migration.cooldown), "scenarios.scenario1_migration.cooldown_period")
         }
         "scenario1.consecutive_breaches" => (
-            Kind::Row(|policy| &mut policy.migration.consecutive_breaches),
+            Field::Row(|policy| &mut policy.migration.consecutive_breaches),
             "scenarios.scenario1_migration.consecutive_breaches",
         ),
         "scenario2.cpu_threshold" => {
-            (Kind::Percent(|policy| &mut policy.scaling.cpu_threshold), "scenarios.scenario2_scaling.cpu_threshold")
+            (Field::Percent(|policy| &mut policy.scaling.cpu_threshold), "scenarios.scenario2_scaling.cpu_threshold")
         }
         "scenario2.memory_threshold" => (
-            Kind::Percent(|policy| &mut policy.scaling.memory_threshold),
+            Field::Percent(|policy| &mut policy.scaling.memory_threshold),
             "scenarios.scenario2_scaling.memory_threshold",
         ),
         "scenario2.network_threshold_min" => (
-            Kind::Percent(|policy| &mut policy.scaling.network_threshold_min),
+            Field::Percent(|policy| &mut policy.scaling.network_threshold_min),
             "scenarios.scenario2_scaling.network_threshold_min",
         ),
         "scenario2.scale_up_cooldown" => (
-            Kind::Time(|policy| &mut policy.scaling.scale_up_cooldown),
+            Field::Time(|policy| &mut policy.scaling.scale_up_cooldown),
             "scenarios.scenario2_scaling.scale_up_cooldown",
         ),
         "scenario2.scale_down_cooldown" => (
-            Kind::Time(|policy| &mut policy.scaling.scale_down_cooldown),
+            Field::Time(|policy| &mut policy.scaling.scale_down_cooldown),
             "scenarios.scenario2_scaling.scale_down_cooldown",
         ),
         "scenario2.consecutive_breaches" => (
-            Kind::Row(|policy| &mut policy.scaling.consecutive_breaches),
+            Field::Row(|policy| &mut policy.scaling.consecutive_breaches),
             "scenarios.scenario2_scaling.consecutive_breaches",
         ),
         _ => return None,
@@ -171,15 +180,9 @@ impl Labels {
             }
             _ => {}
         }
-        let set = match kind(key).ok_or("a label that SwarmGuard knows, see docs/operations.md")?.0 {
-            Kind::Percent(field) => Set::Percent(field, value.parse().map_err(|_| "a percentage")?),
-            Kind::Time(field) => {
-                Set::Time(field, Duration::from_secs(value.parse::<u32>().map_err(|_| "a number of seconds")?.into()))
-            }
-            Kind::Row(field) => Set::Row(field, value.parse().map_err(|_| "a number of ticks")?),
-            Kind::Replicas(field) => Set::Replicas(field, value.parse().map_err(|_| "a number of replicas")?),
-        };
-        self.choices.push(Choice { label: label.to_owned(), value: value.to_owned(), set });
+        let (field, _) = field(key).ok_or("a label that SwarmGuard knows, see docs/operations.md")?;
+        field.set(&mut Policy::default(), value)?;
+        self.choices.push(Choice { label: label.to_owned(), value: value.to_owned(), field });
         Ok(())
     }
 
@@ -188,13 +191,9 @@ impl Labels {
     pub fn over(&self, policy: &Policy) -> (Policy, Engagement, Vec<LabelProblem>) {
         let mut problems = self.problems.clone();
         let mut chosen = policy.clone();
-        for choice in &self.choices {
-            match choice.set {
-                Set::Percent(field, value) => *field(&mut chosen) = value,
-                Set::Time(field, value) => *field(&mut chosen) = value,
-                Set::Row(field, value) => *field(&mut chosen) = value,
-                Set::Replicas(field, value) => *field(&mut chosen) = value,
-            }
+        for Choice { field, value, .. } in &self.choices {
+            // It was found to be of the field's kind when it was read.
+            let _ = field.set(&mut chosen, value);
         }
         if !self.choices.is_empty()
             && let Err(error) = chosen.validate()
@@ -225,7 +224,7 @@ impl Labels {
     /// another label) the first.
     fn blame(&self, error: &PolicyError) -> LabelProblem {
         let stands_over = |choice: &&Choice| {
-            kind(choice.label.strip_prefix(PREFIX).unwrap_or_default()).is_some_and(|(_, key)| key == error.key)
+            field(choice.label.strip_prefix(PREFIX).unwrap_or_default()).is_some_and(|(_, key)| key == error.key)
         };
         let choice = self.choices.iter().find(stands_over).or(self.choices.first());
         let (label, value) = choice.map_or(("", ""), |choice| (&choice.label, &choice.value));
