@@ -11,6 +11,7 @@ use std::time::Duration;
 use swarmguard_daemon::config::{self, ConfigError};
 use swarmguard_influx::{Endpoint, Precision};
 use swarmguard_planner::quiet::QuietHours;
+use swarmguard_planner::window::SAMPLES_MAX;
 use swarmguard_planner::{Policy, policy};
 use swarmguard_wire::report::REPORT_INTERVAL;
 
@@ -81,6 +82,15 @@ impl Settings {
             let allowed = format!("at least {window_min:?}, two reports of an agent");
             return Err(ConfigError::value("monitoring.metric_window", policy.metric_window.as_secs(), allowed));
         }
+        let alert_immediately = self.monitoring.alert_immediately.unwrap_or(true);
+        // Without alerts every tick has a report, and a service's idle time must be in the samples that are kept.
+        let kept = poll_interval * u32::try_from(SAMPLES_MAX).unwrap_or(u32::MAX);
+        if !alert_immediately && kept < policy.scaling.scale_down_cooldown {
+            let allowed =
+                format!("at most {} seconds: of each container the last {SAMPLES_MAX} ticks are kept", kept.as_secs());
+            let found = policy.scaling.scale_down_cooldown.as_secs();
+            return Err(ConfigError::value("scenarios.scenario2_scaling.scale_down_cooldown", found, allowed));
+        }
         let Performance { max_decision_time_ms, target_mttr_seconds, max_downtime_seconds, .. } = self.performance;
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
@@ -95,7 +105,7 @@ impl Settings {
                 agents: swarmguard_wire::Policy {
                     cpu_percent,
                     memory_percent,
-                    alert_immediately: self.monitoring.alert_immediately.unwrap_or(true),
+                    alert_immediately,
                     interval_ms: u32::try_from(poll_interval.as_millis()).unwrap_or(u32::MAX),
                 },
                 expected: Expected {
@@ -228,6 +238,10 @@ performance:
         check("scenarios: {scenario2_scaling: {max_replicas: lots}}", &["lots"]);
         check("scenarios: {scenario2_scaling: {min_replicas: 11}}", &["min_replicas", "11", "1 to max_replicas"]);
         check("monitoring: {metric_window: 5}", &["metric_window", "5", "at least 10s"]);
+        check(
+            "monitoring: {poll_interval: 0.2, alert_immediately: false}",
+            &["scale_down_cooldown", "180", "at most 60"],
+        );
         check("monitoring: {poll_interval: 0}", &["poll_interval", "0", "0.1 to 60"]);
         check("docker-host: nowhere", &["docker-host", "nowhere", "unix:///path"]);
         check("listen: nowhere", &["nowhere"]);

@@ -3,6 +3,8 @@
 //! It wakes at each alert, each look at the Swarm and each action's end. Deciding is a function call without an await,
 //! so that no fact changes under it. Actions run as tasks of their own and report back; one service has one at a time.
 
+mod pauses;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use swarmguard_daemon::presence::{Presence, chain};
 use swarmguard_influx::Sink;
 use swarmguard_planner::facts::Swarm;
 use swarmguard_planner::labels::LabelProblem;
+use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
@@ -18,7 +21,7 @@ use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::clock::now;
+use crate::clock::{now, wall_ahead};
 use crate::events;
 use crate::executor::{self, Ended};
 use crate::journal::{ActionRecord, State, record};
@@ -34,11 +37,14 @@ const SWARM_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// Actions under way and looks at the Swarm that wait to be told of; each service has at most one action.
 const NEWS_MAX: usize = 1_024;
 
+/// A look at the Swarm: the connection to use again, its state, and what is paused.
+type Look = (DockerSwarm, Swarm, Result<Pauses, SwarmError>);
+
 /// What comes back from the tasks the loop started.
 #[derive(Debug)]
 enum News {
     /// The Swarm was read, or not.
-    Read(Result<Box<(DockerSwarm, Swarm, Pauses)>, SwarmError>),
+    Read(Result<Box<Look>, SwarmError>),
     /// The Swarm keeps these pauses now, or not.
     PausesSaved(Pauses, Result<(), SwarmError>),
     /// An action ended.
@@ -81,6 +87,10 @@ pub struct ControlLoop {
     sink: Option<Sink>,
     docker: Option<DockerSwarm>,
     presence: Presence,
+    /// Whether the Swarm tells and keeps what people paused.
+    pauses_kept: Presence,
+    /// Whether it was ever known what is paused.
+    pauses_known: bool,
     taking_over: BTreeSet<ServiceId>,
     labels: LabelProblems,
     /// Pauses are being saved: a second save could be overtaken by the first.
@@ -103,6 +113,8 @@ impl ControlLoop {
             sink,
             docker: None,
             presence: Presence::new("docker"),
+            pauses_kept: Presence::new("pauses"),
+            pauses_known: false,
             taking_over: BTreeSet::new(),
             labels: LabelProblems::default(),
             saving: false,
@@ -125,7 +137,10 @@ impl ControlLoop {
                 () = shared.facts_came() => self.decide(Waked::ByFacts),
                 _ = read.tick(), if !reading => {
                     reading = true;
-                    self.shared.state().fleet.forget(now());
+                    let mut state = self.shared.state();
+                    state.fleet.record_wall(wall_ahead());
+                    state.fleet.forget(now());
+                    drop(state);
                     self.read_swarm();
                 }
                 Some(news) = self.inbox.recv() => match news {
@@ -154,7 +169,9 @@ impl ControlLoop {
                 None => DockerSwarm::connect(&host).await,
             };
             let result = match connected {
-                Ok(docker) => docker.read(now()).await.map(|(swarm, pauses)| Box::new((docker, swarm, pauses))),
+                Ok(docker) => {
+                    docker.read(now(), wall_ahead()).await.map(|(swarm, pauses)| Box::new((docker, swarm, pauses)))
+                }
                 Err(error) => Err(error),
             };
             // The loop is gone only when the collector ends.
@@ -162,7 +179,7 @@ impl ControlLoop {
         });
     }
 
-    fn saw_swarm(&mut self, result: Result<Box<(DockerSwarm, Swarm, Pauses)>, SwarmError>) {
+    fn saw_swarm(&mut self, result: Result<Box<Look>, SwarmError>) {
         let (docker, swarm, pauses) = match result {
             Ok(read) => *read,
             Err(error) => {
@@ -189,40 +206,12 @@ impl ControlLoop {
             state.journal.retain_services(|id| swarm.services.contains_key(id));
             self.labels.tell(&swarm, &state.rules.policy);
             state.fleet.record_swarm(swarm, now());
-            if !state.pauses_unsaved {
-                state.fleet.record_pauses(pauses);
-            }
+            state.labelled_thresholds = state.fleet.labelled_thresholds(&state.rules.policy);
         }
+        self.saw_pauses(pauses);
         self.save_pauses();
         marked.into_iter().for_each(|service| self.take_over(service));
         self.decide(Waked::ByTime);
-    }
-
-    /// Has the Swarm keep what people paused since.
-    fn save_pauses(&mut self) {
-        let state = self.shared.state();
-        let due = state.pauses_unsaved && !self.saving;
-        let (true, Some(docker)) = (due, self.docker.clone()) else { return };
-        self.saving = true;
-        let (pauses, news) = (state.fleet.facts().pauses.clone(), self.news.clone());
-        tokio::spawn(async move {
-            let result = docker.save_pauses(&pauses).await;
-            let _ = news.send(News::PausesSaved(pauses, result)).await;
-        });
-    }
-
-    fn pauses_saved(&mut self, pauses: &Pauses, result: Result<(), SwarmError>) {
-        self.saving = false;
-        let mut state = self.shared.state();
-        match result {
-            Ok(()) => {
-                // Others may have come meanwhile: the next look at the Swarm has them kept.
-                state.pauses_unsaved = state.fleet.facts().pauses != *pauses;
-                // A look that began before may not show them.
-                self.trusted_from = now();
-            }
-            Err(error) => tracing::warn!(error = %chain(&error), "the Swarm does not keep the pauses yet: tried again"),
-        }
     }
 
     /// Plans, checks and hands over, without waiting for anything.
@@ -335,12 +324,10 @@ impl ControlLoop {
         self.trusted_from = at;
         match ended.state {
             State::Refused => self.memory.refused(service, at),
-            State::Running
-            | State::Completed
-            | State::Reverted
-            | State::Left
-            | State::Superseded
-            | State::Unfinished => self.memory.ended(service, kind, at),
+            State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, at),
+            State::Running | State::Completed | State::Reverted | State::Left | State::Unfinished => {
+                self.memory.ended(service, kind, EndedBy::Us, at);
+            }
         }
         record::complete(&mut record, ended, &self.node_names());
         self.judge(&record);

@@ -77,15 +77,21 @@ impl Fleet {
         &self.facts
     }
 
-    /// The lowest thresholds that any service is judged by: agents alert beyond them.
-    pub fn alert_thresholds(&self, policy: &Policy) -> (f32, f32) {
-        let services = self.facts.swarm.iter().flat_map(|swarm| swarm.services.values());
-        let chosen = services.filter(|service| service.labels.choose()).map(|service| service.labels.over(policy).0);
+    /// How far the wall clock is ahead now.
+    pub fn record_wall(&mut self, ahead: ClockOffset) {
+        self.facts.wall_ahead = ahead;
+    }
+
+    /// The lowest thresholds that labels choose for a service, the highest number where none does: agents alert beyond
+    /// them.
+    pub fn labelled_thresholds(&self, policy: &Policy) -> (f32, f32) {
+        let labels = self.facts.swarm.iter().flat_map(|swarm| swarm.services.values().map(|service| &service.labels));
+        let chosen = labels.filter(|labels| labels.choose() && !labels.are_off()).map(|labels| labels.over(policy).0);
         let lower = |(cpu, memory): (f32, f32), other: Policy| {
             let (other_cpu, other_memory) = other.alert_thresholds();
             (cpu.min(other_cpu), memory.min(other_memory))
         };
-        chosen.fold(policy.alert_thresholds(), lower)
+        chosen.fold((f32::MAX, f32::MAX), lower)
     }
 
     /// What people paused, replaced whole.

@@ -18,6 +18,9 @@ pub struct State {
     pub refused: Option<String>,
     /// Whether there are pauses that the Swarm does not keep yet.
     pub pauses_unsaved: bool,
+    /// The lowest alert thresholds, CPU and memory in percent, that the services' owners chose, as of the last look at
+    /// the Swarm.
+    pub labelled_thresholds: (f32, f32),
     /// What is known.
     pub fleet: Fleet,
     /// What was decided and done.
@@ -42,6 +45,7 @@ impl Shared {
             rules: Arc::new(config.rules.clone()),
             refused: None,
             pauses_unsaved: false,
+            labelled_thresholds: (f32::MAX, f32::MAX),
             fleet: Fleet::default(),
             journal: Journal::default(),
             counters: Counters::default(),
@@ -59,7 +63,8 @@ impl Shared {
     pub fn agents(&self) -> swarmguard_wire::Policy {
         let state = self.state();
         let rules = &state.rules;
-        let (cpu_percent, memory_percent) = state.fleet.alert_thresholds(&rules.policy);
+        let ((cpu, memory), chosen) = (rules.policy.alert_thresholds(), state.labelled_thresholds);
+        let (cpu_percent, memory_percent) = (cpu.min(chosen.0), memory.min(chosen.1));
         swarmguard_wire::Policy { cpu_percent, memory_percent, ..rules.agents }
     }
 

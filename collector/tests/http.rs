@@ -80,6 +80,7 @@ fn swarm() -> Swarm {
     let service = Service {
         name: Name::new("web"),
         version: 1,
+        scaled_from: None,
         mode: Mode::Replicated { replicas: 1 },
         labels: swarmguard_planner::labels::Labels::default(),
         update: UpdateState::Settled,

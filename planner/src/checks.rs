@@ -91,6 +91,9 @@ pub enum Violation {
     /// The user's spec could not be put back.
     #[error("the service's spec has no placement")]
     NoPlacement,
+    /// A replica would go that the owner asked for.
+    #[error("the replica is not one that was added, and the owner chose no minimum")]
+    Reserve,
     /// Data would be left behind.
     #[error("the service's data stays on its node")]
     LocalStorage,
@@ -111,8 +114,9 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     if engagement != Engagement::Act {
         return Err(Violation::NotEnabled);
     }
-    let hours = policy.quiet_hours.iter().any(|hours| hours.until(now).is_some());
-    if hours || facts.pauses.of(service.name.as_str(), now).is_some() {
+    let wall = facts.wall(now);
+    let hours = policy.quiet_hours.iter().any(|hours| hours.until(wall).is_some());
+    if hours || facts.pauses.of(service.name.as_str(), wall).is_some() {
         return Err(Violation::Quiet);
     }
     if service.version != trigger.version {
@@ -121,7 +125,8 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     if memory.in_flight(&trigger.service).is_some() || service.action_marked {
         return Err(Violation::Concurrent);
     }
-    let (in_flight, within_hour) = (memory.in_flight_count(), memory.begun_within_hour(now));
+    let unended = swarm.services.iter().filter(|(id, found)| found.action_marked && memory.in_flight(id).is_none());
+    let (in_flight, within_hour) = (memory.in_flight_count() + unended.count(), memory.begun_within_hour(now));
     let limits = &policy.limits;
     if in_flight >= limits.actions_in_flight as usize || within_hour >= limits.actions_per_hour as usize {
         return Err(Violation::TooMany { in_flight, within_hour });
@@ -138,7 +143,13 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
         Action::Migrate(migrate) => vet_migrate(migrate, swarm),
         Action::ScaleUp(scale) => vet_scale(scale, replicas, replicas.checked_add(1), &policy),
         Action::ScaleDown(_) if service.local_mount.is_some() => Err(Violation::LocalStorage),
-        Action::ScaleDown(scale) => vet_scale(scale, replicas, replicas.checked_sub(1), &policy),
+        Action::ScaleDown(scale) => {
+            let reserve = service.scaled_from.is_none_or(|from| scale.to < from);
+            if reserve && !service.labels.choose_minimum() {
+                return Err(Violation::Reserve);
+            }
+            vet_scale(scale, replicas, replicas.checked_sub(1), &policy)
+        }
     }
 }
 

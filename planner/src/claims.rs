@@ -7,30 +7,32 @@ use std::collections::BTreeMap;
 
 use swarmguard_wire::{Name, NodeId, Timestamp};
 
+use crate::facts::Swarm;
 use crate::memory::Memory;
 use crate::plan::{Action, Withheld, seconds_left};
 use crate::policy::Policy;
+use crate::rules::Case;
 
 /// What is taken of the limits.
 #[derive(Debug, Clone)]
 pub struct Claims {
     in_flight: usize,
     within_hour: usize,
-    hour_is_over: Timestamp,
     nodes: BTreeMap<NodeId, u32>,
 }
 
 impl Claims {
     /// Of the actions under way.
-    pub(crate) fn of(memory: &Memory, policy: &Policy, now: Timestamp) -> Self {
+    /// Those of a collector before this one, which stand only in the services' labels, are among them.
+    pub(crate) fn of(memory: &Memory, swarm: &Swarm, now: Timestamp) -> Self {
+        let unended = swarm.services.iter().filter(|(id, found)| found.action_marked && memory.in_flight(id).is_none());
         let mut nodes = BTreeMap::new();
         for node in memory.nodes_in_flight() {
             *nodes.entry(node.clone()).or_insert(0) += 1;
         }
         Self {
-            in_flight: memory.in_flight_count(),
+            in_flight: memory.in_flight_count() + unended.count(),
             within_hour: memory.begun_within_hour(now),
-            hour_is_over: memory.hour_is_over(now, policy.limits.actions_per_hour as usize),
             nodes,
         }
     }
@@ -50,14 +52,24 @@ impl Claims {
     }
 
     /// Whether one more action may begin.
-    pub(crate) fn allow(&self, policy: &Policy, now: Timestamp) -> Result<(), Withheld> {
-        let limits = &policy.limits;
-        if self.in_flight >= limits.actions_in_flight as usize {
-            return Err(Withheld::TooManyInFlight { max: limits.actions_in_flight });
+    pub(crate) fn allow(&self, case: &Case<'_>) -> Result<(), Withheld> {
+        let limits = &case.policy.limits;
+        self.below(limits.actions_in_flight, limits.actions_per_hour, case)
+    }
+
+    /// Whether one more may that can wait: it leaves half of the limits to those that cannot.
+    pub(crate) fn allow_to_wait(&self, case: &Case<'_>) -> Result<(), Withheld> {
+        let limits = &case.policy.limits;
+        self.below(limits.actions_in_flight.div_ceil(2), limits.actions_per_hour.div_ceil(2), case)
+    }
+
+    fn below(&self, in_flight: u32, per_hour: u32, case: &Case<'_>) -> Result<(), Withheld> {
+        if self.in_flight >= in_flight as usize {
+            return Err(Withheld::TooManyInFlight { max: in_flight });
         }
-        if self.within_hour >= limits.actions_per_hour as usize {
-            let max = limits.actions_per_hour;
-            return Err(Withheld::TooManyPerHour { max, seconds_left: seconds_left(self.hour_is_over, now) });
+        if self.within_hour >= per_hour as usize {
+            let over = case.memory.hour_is_over(case.now, per_hour as usize);
+            return Err(Withheld::TooManyPerHour { max: per_hour, seconds_left: seconds_left(over, case.now) });
         }
         Ok(())
     }

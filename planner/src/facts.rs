@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
 
 use crate::labels::Labels;
@@ -36,9 +37,17 @@ pub struct Facts {
     pub by_hand: BTreeMap<ContainerId, Window>,
     /// What people paused.
     pub pauses: Pauses,
+    /// How far the wall clock is ahead of the clock that all these times are told by, which never steps. What people
+    /// mean by an hour or a date is judged by it.
+    pub wall_ahead: ClockOffset,
 }
 
 impl Facts {
+    /// The time of day, which a person's choice of hours and dates is about.
+    pub fn wall(&self, now: Timestamp) -> Timestamp {
+        now.shifted(self.wall_ahead)
+    }
+
     /// Records one sample of a container.
     pub fn record_sample(&mut self, container: ContainerId, sample: Sample) {
         record(&mut self.containers, container, sample);
@@ -63,7 +72,7 @@ impl Facts {
             windows.retain(|_, window| window.newest().is_some_and(|sample| fresh(sample.received_at)));
         }
         self.reports.retain(|_, report| fresh(report.received_at));
-        self.pauses.forget(now);
+        self.pauses.forget(self.wall(now));
     }
 }
 
@@ -135,6 +144,8 @@ pub struct Service {
     pub version: u64,
     /// How it is replicated.
     pub mode: Mode,
+    /// How many replicas it had before SwarmGuard added some, if nobody else has changed their number since.
+    pub scaled_from: Option<u64>,
     /// What its owner chose.
     pub labels: Labels,
     /// Where Swarm stands with its last update.
@@ -165,6 +176,11 @@ impl Service {
     /// Tasks that hold a place on a node and are meant to.
     pub fn alive(&self) -> impl Iterator<Item = (&TaskId, &Task)> {
         self.tasks.iter().filter(|(_, task)| task.is_alive())
+    }
+
+    /// Whether its tasks are of a kind that can be moved to another node.
+    pub fn may_move(&self) -> bool {
+        matches!(self.mode, Mode::Replicated { .. }) && self.has_placement && self.local_mount.is_none()
     }
 
     /// Tasks that run and are meant to run, healthy where there is a health check.
@@ -221,7 +237,7 @@ pub struct Task {
     pub slot: Option<u64>,
     /// How far it is.
     pub state: TaskState,
-    /// Since when it runs, by the manager's clock, or later.
+    /// Since when it runs, or later; brought from the manager's wall clock to ours.
     pub running_since: Option<Timestamp>,
     /// Whether Swarm wants it to run.
     pub desired_running: bool,

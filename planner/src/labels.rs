@@ -18,6 +18,12 @@ pub const PREFIX: &str = "swarmguard.";
 /// The note of an action under way, which is no choice of the owner's.
 pub const ACTION_LABEL: &str = "swarmguard.action";
 
+/// The fewest replicas that the owner allows.
+const MIN_LABEL: &str = "swarmguard.min";
+
+/// How many replicas there were before SwarmGuard added some, which is no choice of the owner's either.
+pub const SCALED_LABEL: &str = "swarmguard.scaled";
+
 /// A node with this label of the value `false` is never a target.
 pub const TARGET_LABEL: &str = "swarmguard.target";
 
@@ -150,8 +156,8 @@ fn field(key: &str) -> Option<(Field, &'static str)> {
 impl Labels {
     /// Reads a service's labels; those that are not ours are left out.
     pub fn parse<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut ours: Vec<(&str, &str)> =
-            labels.filter(|(label, _)| label.starts_with(PREFIX) && *label != ACTION_LABEL).collect();
+        let is_choice = |label: &str| label.starts_with(PREFIX) && label != ACTION_LABEL && label != SCALED_LABEL;
+        let mut ours: Vec<(&str, &str)> = labels.filter(|(label, _)| is_choice(label)).collect();
         ours.sort_unstable();
         let mut read = Self::default();
         for (label, value) in ours {
@@ -215,6 +221,16 @@ impl Labels {
         !self.choices.is_empty()
     }
 
+    /// Whether the owner chose the fewest replicas.
+    pub fn choose_minimum(&self) -> bool {
+        self.choices.iter().any(|choice| choice.label == MIN_LABEL)
+    }
+
+    /// Whether nothing is to be done, nor shown.
+    pub fn are_off(&self) -> bool {
+        self.mode == Some(Engagement::Off)
+    }
+
     /// Whether the owner said that we may act, whatever else is said.
     pub fn is_enabled(&self) -> bool {
         self.enabled
@@ -256,6 +272,7 @@ mod tests {
         check(&[("swarmguard.mode", "act")], Engagement::Observe);
         check(&[("com.example.enable", "yes"), ("swarmguard.enable", "true")], Engagement::Act);
         check(&[("swarmguard.action", "{}"), ("swarmguard.enable", "true")], Engagement::Act);
+        check(&[("swarmguard.scaled", "{}"), ("swarmguard.enable", "true")], Engagement::Act);
     }
 
     #[test]

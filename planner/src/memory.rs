@@ -37,7 +37,7 @@ pub struct Memory {
 
 #[derive(Debug, Clone, Default)]
 struct ServiceMemory {
-    in_flight: Option<(ActionKind, Vec<NodeId>)>,
+    in_flight: Option<InFlight>,
     /// When migrations ended, oldest first.
     moves: VecDeque<Timestamp>,
     refusals: u32,
@@ -48,18 +48,34 @@ struct ServiceMemory {
     touched_at: Timestamp,
 }
 
+#[derive(Debug, Clone)]
+struct InFlight {
+    kind: ActionKind,
+    nodes: Vec<NodeId>,
+    begun: Timestamp,
+}
+
+/// Who ended an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// SwarmGuard did: it was done, or taken back.
+    Us,
+    /// Somebody changed the service while it was under way.
+    Somebody,
+}
+
 impl Memory {
     /// An action has begun that leaves or reaches `nodes`.
     pub fn started(&mut self, service: &ServiceId, kind: ActionKind, nodes: Vec<NodeId>, now: Timestamp) {
         let memory = self.services.entry(service.clone()).or_default();
-        memory.in_flight = Some((kind, nodes));
+        memory.in_flight = Some(InFlight { kind, nodes, begun: now });
         memory.touched_at = now;
         push(&mut self.begun, now);
         self.forget_beyond(SERVICES_MAX);
     }
 
-    /// An action has ended, well or not: its cooldown starts.
-    pub fn ended(&mut self, service: &ServiceId, kind: ActionKind, now: Timestamp) {
+    /// An action has ended, well or not: its cooldown starts. One that somebody else cut short is no move.
+    pub fn ended(&mut self, service: &ServiceId, kind: ActionKind, by: EndedBy, now: Timestamp) {
         let memory = self.services.entry(service.clone()).or_default();
         memory.in_flight = None;
         memory.touched_at = now;
@@ -67,22 +83,29 @@ impl Memory {
         match kind {
             ActionKind::Migrate => {
                 memory.migrated.start(now);
-                push(&mut memory.moves, now);
+                if by == EndedBy::Us {
+                    push(&mut memory.moves, now);
+                }
             }
             ActionKind::ScaleUp => memory.scaled_up.start(now),
             ActionKind::ScaleDown => memory.scaled_down.start(now),
         }
     }
 
-    /// An action was refused before anything was changed: no cooldown starts, but a pause that doubles with each
-    /// refusal in a row.
+    /// An action was refused before anything was changed: it has not begun, and no cooldown starts, but a pause that
+    /// doubles with each refusal in a row.
     pub fn refused(&mut self, service: &ServiceId, now: Timestamp) {
         let memory = self.services.entry(service.clone()).or_default();
-        memory.in_flight = None;
+        let refused = memory.in_flight.take();
         memory.touched_at = now;
         let doubled = REFUSAL_PAUSE_MIN.saturating_mul(1 << memory.refusals.min(REFUSALS_COUNTED_MAX));
         memory.refused_until = now + doubled.min(REFUSAL_PAUSE_MAX);
         memory.refusals = memory.refusals.saturating_add(1);
+        // Times are in order, so the one that it began at is found from the end.
+        let place = refused.and_then(|refused| self.begun.iter().rposition(|begun| *begun == refused.begun));
+        if let Some(place) = place {
+            self.begun.remove(place);
+        }
     }
 
     /// Until when nothing is tried after refusals; `None` if that time has passed.
@@ -92,7 +115,7 @@ impl Memory {
 
     /// The action that is being executed on a service.
     pub fn in_flight(&self, service: &ServiceId) -> Option<ActionKind> {
-        self.services.get(service).and_then(|memory| memory.in_flight.as_ref()).map(|(kind, _)| *kind)
+        self.services.get(service).and_then(|memory| memory.in_flight.as_ref()).map(|action| action.kind)
     }
 
     /// How many actions are being executed.
@@ -102,7 +125,7 @@ impl Memory {
 
     /// The nodes that actions being executed leave or reach, each as often as it is.
     pub fn nodes_in_flight(&self) -> impl Iterator<Item = &NodeId> {
-        self.services.values().filter_map(|memory| memory.in_flight.as_ref()).flat_map(|(_, nodes)| nodes)
+        self.services.values().filter_map(|memory| memory.in_flight.as_ref()).flat_map(|action| &action.nodes)
     }
 
     /// How many actions have begun within the last hour.

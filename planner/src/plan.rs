@@ -128,7 +128,7 @@ pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> 
         swarm.services.iter().filter_map(|(id, service)| Wanted::of(facts, id, service, policy, memory, now)).collect();
     wanted.sort_by(|a, b| b.findings[0].urgency().total_cmp(&a.findings[0].urgency()));
     let sick = Sick::count(facts, policy, &wanted, now);
-    let mut claims = Claims::of(memory, policy, now);
+    let mut claims = Claims::of(memory, swarm, now);
     let mut decisions = Vec::new();
     for Wanted { id, service, policy, engagement, problems, findings } in wanted {
         if engagement == Engagement::Off {
@@ -176,9 +176,12 @@ impl<'a> Wanted<'a> {
 
 impl Sick {
     fn count(facts: &Facts, policy: &Policy, wanted: &[Wanted<'_>], now: Timestamp) -> Self {
+        // What cannot be moved, or is sick only by its owner's own measure, says nothing about the observer.
         let sick: BTreeSet<&NodeId> = wanted
             .iter()
+            .filter(|wanted| wanted.engagement != Engagement::Off && wanted.service.may_move())
             .flat_map(|wanted| wanted.findings.iter().filter(|finding| finding.is_complete(&wanted.policy)))
+            .filter(|finding| rules::condition(&finding.newest, policy) == Condition::Sick)
             .filter(|finding| finding.condition == Condition::Sick)
             .map(|finding| &finding.node)
             .collect();
@@ -219,6 +222,7 @@ fn decide(
 
 /// Why nothing is done about a service at this time.
 pub(crate) fn quiet(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Quiet> {
+    let now = facts.wall(now);
     if let Some(pause) = facts.pauses.of(service.name.as_str(), now) {
         return Some(Quiet::Paused {
             all: facts.pauses.all.as_ref() == Some(pause),

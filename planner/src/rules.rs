@@ -139,7 +139,10 @@ pub fn findings(
     for task in service.tasks.values().filter(|task| task.is_running()) {
         let (Some(container), Some(node)) = (task.container, &task.node) else { continue };
         let windows = [facts.containers.get(&container), facts.by_hand.get(&container)];
-        let settled_at = task.running_since.map(|since| since + policy.startup_period);
+        // A manager whose clock is ahead would have it begin later than it was seen.
+        let running_since =
+            task.running_since.filter(|since| facts.swarm.as_ref().is_none_or(|swarm| *since <= swarm.seen_at));
+        let settled_at = running_since.map(|since| since + policy.startup_period);
         let look = Look { container, node, settled_at, since, policy, now };
         findings.extend(windows.into_iter().flatten().filter_map(|window| look.at(window)));
     }
@@ -276,20 +279,20 @@ pub fn propose(case: &Case<'_>, finding: &Finding) -> Result<Action, Withheld> {
         Condition::Busy => {
             in_a_row(finding, scaling.consecutive_breaches)?;
             cooled_down(case, ActionKind::ScaleUp, scaling.scale_up_cooldown)?;
-            case.claims.allow(case.policy, case.now)?;
+            case.claims.allow(case)?;
             scale_up::propose(case, finding, converged(case)?).map(Action::ScaleUp)
         }
         Condition::Sick => {
             in_a_row(finding, migration.consecutive_breaches)?;
             cooled_down(case, ActionKind::Migrate, migration.cooldown)?;
             converged(case)?;
-            case.claims.allow(case.policy, case.now)?;
+            case.claims.allow(case)?;
             migrate::propose(case, finding).map(Action::Migrate)
         }
         Condition::Idle => {
             cooled_down(case, ActionKind::ScaleUp, scaling.scale_down_cooldown)?;
             cooled_down(case, ActionKind::ScaleDown, scaling.scale_down_cooldown)?;
-            case.claims.allow(case.policy, case.now)?;
+            case.claims.allow_to_wait(case)?;
             scale_down::propose(case, finding, converged(case)?).map(Action::ScaleDown)
         }
         Condition::Unclear(unclear) => Err(Withheld::Between { unclear }),

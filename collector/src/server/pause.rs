@@ -44,7 +44,8 @@ pub(super) async fn pause(shared: &Shared, request: Request<Incoming>) -> Answer
     if wish.reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS_MAX) {
         return refusal(StatusCode::BAD_REQUEST, &format!("reason is longer than {REASON_CHARS_MAX} characters"));
     }
-    let pause = Pause { until: length.map(|length| now() + length), reason: wish.reason };
+    let wall = shared.state().fleet.facts().wall(now());
+    let pause = Pause { until: length.map(|length| wall + length), reason: wish.reason };
     take(shared, wish.service.as_deref(), Some(pause))
 }
 

@@ -20,6 +20,7 @@ use serde_json::Value;
 use swarmguard_planner::facts::{Swarm, Task};
 use swarmguard_planner::plan::Action;
 use swarmguard_planner::quiet::Pauses;
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use super::mark::{LABEL, Mark};
@@ -80,7 +81,7 @@ pub enum SwarmError {
     Unreadable,
     /// What people paused cannot be read or kept.
     #[error(
-        "the pauses in the config object swarmguard.pauses: {why}; docker config rm swarmguard.pauses forgets them"
+        "the pauses in the config object swarmguard.pauses: {why}; swarmguard-collector resume, or pause, writes them anew"
     )]
     Pauses {
         /// What is wrong.
@@ -117,11 +118,16 @@ impl DockerSwarm {
         Ok(Self { docker, raw })
     }
 
-    /// The whole Swarm, as of `now`, which is taken before anything is read: it is never newer than it says.
+    /// The whole Swarm, as of `now`, which is taken before anything is read: it is never newer than it says. Its own times
+    /// are by the wall clock, which is `wall_ahead` of ours. Without what people paused the rest is worth as much.
     ///
     /// # Errors
     /// When the manager does not answer, or is none.
-    pub async fn read(&self, now: Timestamp) -> Result<(Swarm, Pauses), SwarmError> {
+    pub async fn read(
+        &self,
+        now: Timestamp,
+        wall_ahead: ClockOffset,
+    ) -> Result<(Swarm, Result<Pauses, SwarmError>), SwarmError> {
         let (services, tasks, nodes, pauses) = tokio::join!(
             within(self.docker.list_services(None::<ListServicesOptions>)),
             within(self.docker.list_tasks(None::<ListTasksOptions>)),
@@ -131,7 +137,7 @@ impl DockerSwarm {
         let services = services.map_err(failed("listing services (is this node a manager?)"))?;
         let tasks = tasks.map_err(failed("listing tasks"))?;
         let nodes = nodes.map_err(failed("listing nodes"))?;
-        Ok((read::swarm(now, services, tasks, nodes), pauses?.map(|kept| kept.pauses).unwrap_or_default()))
+        Ok((read::swarm(now, wall_ahead, services, tasks, nodes), pauses))
     }
 
     /// The tasks of one service.

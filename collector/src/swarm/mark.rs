@@ -58,6 +58,26 @@ pub enum Change {
     },
 }
 
+/// What is left in a service's labels while it has replicas that SwarmGuard added: only they may be taken again. It is
+/// void where somebody else has changed their number since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// Replicas before the first was added.
+    pub from: u64,
+    /// Replicas now.
+    pub to: u64,
+    /// Whether the service had no map of labels at all before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub labels_absent: bool,
+}
+
+impl Scaled {
+    /// Reads the label's value; one of another shape is void.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
 /// Parts of the user's spec that an action overwrites, as Docker's API has them; `null` where there were none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Original {

@@ -21,11 +21,11 @@ const TOLERANCE: f32 = 0.1;
 /// CPU, memory and network, in percent.
 type Load = [f32; 3];
 
-/// The busiest container, if all are idle by their newest samples; nothing for a service at its minimum.
+/// The busiest container, if all are idle by their newest samples; nothing for a service that may lose no replica.
 pub(super) fn find(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Finding> {
     let scaling = &policy.scaling;
     let Mode::Replicated { replicas } = service.mode else { return None };
-    if replicas <= scaling.min_replicas.max(1) {
+    if replicas <= floor(service, scaling)? {
         return None;
     }
     let mut busiest: Option<(f32, ContainerId, NodeId, Sample)> = None;
@@ -47,6 +47,15 @@ pub(super) fn find(facts: &Facts, service: &Service, policy: &Policy, now: Times
     }
     let (_, container, node, newest) = busiest?;
     Some(Finding { container, node, condition: Condition::Idle, streak: 1, first: newest, newest })
+}
+
+/// The fewest replicas that a service is brought back to; nothing if none may be taken at all.
+///
+/// Only the owner knows whether replicas beyond the load are waste or a reserve. So what is given back is what SwarmGuard
+/// added, unless the owner chose a minimum for this very service.
+fn floor(service: &Service, scaling: &Scaling) -> Option<u64> {
+    let least = scaling.min_replicas.max(1);
+    if service.labels.choose_minimum() { Some(least) } else { Some(service.scaled_from?.max(least)) }
 }
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, container, labels, node_id, service_id, task};
 use swarmguard_planner::checks::{Violation, vet};
-use swarmguard_planner::facts::Service;
+use swarmguard_planner::facts::{Mode, Service};
+use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::Ineligible;
 use swarmguard_planner::plan::{Action, ActionKind, Observed};
 use swarmguard_planner::quiet::{Pause, Quiet, QuietHours};
 use swarmguard_planner::{Outcome, Withheld};
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{Name, ServiceId};
 
 /// One more service with a task on each of these nodes, in containers numbered from `first`.
@@ -62,7 +64,7 @@ fn no_more_actions_leave_a_node_or_go_to_it_than_may() {
     world.memory.started(&"other".parse().unwrap(), ActionKind::Migrate, vec![node_id("c")], at(NOW));
     let Withheld::NoFreeNode { .. } = world.withheld() else { panic!("{:?}", world.withheld()) };
     world.service().tasks.remove(&"t2".parse().unwrap());
-    world.service().mode = swarmguard_planner::facts::Mode::Replicated { replicas: 1 };
+    world.service().mode = Mode::Replicated { replicas: 1 };
     world.node("b").active = false;
     let Withheld::NoTarget { nodes } = world.withheld() else { panic!("{:?}", world.withheld()) };
     assert!(nodes.iter().any(|rejected| rejected.why == Ineligible::InFlight { max: 1 }), "{nodes:?}");
@@ -101,7 +103,7 @@ fn no_more_actions_begin_within_an_hour_than_may() {
     let other: ServiceId = "other".parse().unwrap();
     for age in [3_599, 10] {
         world.memory.started(&other, ActionKind::Migrate, vec![], before(Duration::from_secs(age.min(NOW))));
-        world.memory.ended(&other, ActionKind::Migrate, at(NOW));
+        world.memory.ended(&other, ActionKind::Migrate, EndedBy::Us, at(NOW));
     }
     let Withheld::TooManyPerHour { max: 2, seconds_left } = world.withheld() else { panic!("{:?}", world.withheld()) };
     assert_eq!(seconds_left, 3_600 - NOW, "the first began at the epoch");
@@ -114,7 +116,7 @@ fn a_service_that_is_sick_wherever_it_goes_is_left_alone() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
     for age in [900, 600, 300] {
         assert_eq!(acts(&world), 1);
-        world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(age)));
+        world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Us, before(Duration::from_secs(age)));
     }
     let Withheld::MovedTooOften { moves: 3, seconds_left: 2_700 } = world.withheld() else {
         panic!("{:?}", world.withheld())
@@ -122,9 +124,34 @@ fn a_service_that_is_sick_wherever_it_goes_is_left_alone() {
 }
 
 #[test]
+fn what_somebody_cut_short_or_swarm_refused_does_not_count() {
+    let mut world = World::new().seen(1, &[SICK, SICK]);
+    (world.policy.limits.moves_per_hour, world.policy.limits.actions_per_hour) = (1, 1);
+    world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Somebody, before(Duration::from_secs(60)));
+    world.memory.started(&service_id(), ActionKind::Migrate, vec![], before(Duration::from_secs(50)));
+    world.memory.refused(&service_id(), before(Duration::from_secs(50)));
+    assert_eq!(acts(&world), 1);
+    world.memory.started(&service_id(), ActionKind::Migrate, vec![], before(Duration::from_secs(40)));
+    world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Us, before(Duration::from_secs(40)));
+    assert!(matches!(world.withheld(), Withheld::TooManyPerHour { max: 1, .. }), "{:?}", world.withheld());
+}
+
+#[test]
+fn what_a_collector_before_left_counts_as_under_way() {
+    let mut world = two_sick_services();
+    world.policy.limits.actions_in_flight = 1;
+    let Outcome::Act { action } = world.plan().remove(0).outcome else { panic!("nothing is done") };
+    world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().action_marked = true;
+    assert_eq!(acts(&world), 0);
+    assert_eq!(withheld_by(&world, "web"), Withheld::TooManyInFlight { max: 1 });
+    let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
+    assert_eq!(vetted, Err(Violation::TooMany { in_flight: 1, within_hour: 0 }));
+}
+
+#[test]
 fn a_service_that_was_moved_is_not_moved_back_within_its_cooldown() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
-    world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(29)));
+    world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Us, before(Duration::from_secs(29)));
     assert!(matches!(world.withheld(), Withheld::Cooldown { kind: ActionKind::Migrate, .. }));
 }
 
@@ -132,24 +159,43 @@ fn a_service_that_was_moved_is_not_moved_back_within_its_cooldown() {
 fn a_row_that_began_before_the_last_action_ended_begins_anew() {
     let mut world = World::new().seen(1, &[BUSY, BUSY, BUSY, BUSY]);
     world.policy.scaling.scale_up_cooldown = Duration::from_secs(1);
-    world.memory.ended(&service_id(), ActionKind::ScaleUp, before(Duration::from_secs(1)));
+    world.memory.ended(&service_id(), ActionKind::ScaleUp, EndedBy::Us, before(Duration::from_secs(1)));
     assert_eq!(world.withheld(), Withheld::Streak { seen: 1, needed: 2 }, "three of the four ticks were before");
     world.memory = swarmguard_planner::Memory::default();
-    world.memory.ended(&service_id(), ActionKind::ScaleUp, before(Duration::from_secs(2)));
+    world.memory.ended(&service_id(), ActionKind::ScaleUp, EndedBy::Us, before(Duration::from_secs(2)));
     let Outcome::Act { action } = world.outcome() else { panic!("{:?}", world.outcome()) };
     assert_eq!(action.trigger().breach_at, at(NOW - 1), "and so is T0");
 }
 
+fn three_sick_nodes() -> World {
+    let mut world = World::new().seen(1, &[SICK, SICK]).seen(2, &[SICK, SICK]);
+    add(&mut world, "zoo", &["c"], 11);
+    let zoo = world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap();
+    (zoo.labels, zoo.mode) = (labels(&[]), Mode::Replicated { replicas: 1 });
+    world.seen(11, &[SICK, SICK])
+}
+
 #[test]
 fn when_most_nodes_look_sick_nothing_is_moved() {
-    let mut world = World::new().seen(1, &[SICK, SICK]).seen(2, &[SICK, SICK]);
-    assert_eq!(acts(&world), 1, "two of three may well be");
-    add(&mut world, "zoo", &["c"], 11);
-    world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().labels = labels(&[]);
-    world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().mode =
-        swarmguard_planner::facts::Mode::Replicated { replicas: 1 };
-    let world = world.seen(11, &[SICK, SICK]);
+    let two = World::new().seen(1, &[SICK, SICK]).seen(2, &[SICK, SICK]);
+    assert_eq!(acts(&two), 1, "two of three may well be");
+    let world = three_sick_nodes();
     assert_eq!(withheld_by(&world, "web"), Withheld::TooManySick { sick: 3, nodes: 3 });
+    for change in [
+        (|world: &mut World| world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().mode = Mode::Global)
+            as fn(&mut World),
+        |world| world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().local_mount = Some("data".into()),
+        |world| {
+            let off = labels(&[("swarmguard.mode", "off")]);
+            world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().labels = off;
+        },
+        |world| world.policy.migration.cpu_threshold = 96.0,
+    ] {
+        let mut world = three_sick_nodes();
+        world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.scenario1.cpu_threshold", "75")]);
+        change(&mut world);
+        assert_ne!(withheld_by_or_none(&world, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));
+    }
     let mut patient = world;
     patient.policy.limits.sick_nodes_percent = 100.0;
     assert_ne!(withheld_by_or_none(&patient, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));
@@ -175,6 +221,8 @@ fn the_cpu_of_a_container_that_has_just_started_is_not_looked_at() {
     assert_eq!(world.plan(), []);
     since(&mut world, NOW - 11);
     assert_eq!(acts(&world), 1);
+    since(&mut world, NOW + 60);
+    assert_eq!(acts(&world), 1, "a manager's clock that is ahead is not believed");
     let mut memory = World::new().seen(1, &[(10.0, 95.0, 5.0), (10.0, 95.0, 5.0)]);
     since(&mut memory, NOW - 1);
     assert_eq!(acts(&memory), 1, "memory is not released by waiting");
@@ -195,6 +243,8 @@ fn in_quiet_hours_what_would_be_done_is_shown() {
     assert_eq!(quiet(&world), Quiet::Hours { until: at(1_020), seconds_left: 20 });
     world.policy.quiet_hours = vec![QuietHours::parse("fri 00:00-00:17").unwrap()];
     assert_eq!(acts(&world), 1);
+    world.facts.wall_ahead = ClockOffset(24 * 3_600 * 1_000_000);
+    assert_eq!(quiet(&world), Quiet::Hours { until: at(1_020 + 24 * 3_600), seconds_left: 20 }, "the wall clock's day");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, labels, node_id, report, service_id, task};
 use swarmguard_planner::facts::{Mode, Platform, Resources, TaskState, UpdateState};
+use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::{Constraint, Ineligible};
 use swarmguard_planner::plan::{Action, ActionKind, Migrate, Observed};
 use swarmguard_planner::{Outcome, Withheld};
@@ -171,14 +172,14 @@ fn one_action_at_a_time_and_then_a_cooldown() {
     world.memory.started(&service_id(), ActionKind::Migrate, Vec::new(), at(NOW));
     assert_eq!(world.withheld(), Withheld::InFlight { kind: Some(ActionKind::Migrate) });
 
-    world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(29)));
+    world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Us, before(Duration::from_secs(29)));
     let Withheld::Cooldown { kind: ActionKind::Migrate, seconds_left: 1, .. } = world.withheld() else {
         panic!("{:?}", world.withheld());
     };
-    world.memory.ended(&service_id(), ActionKind::Migrate, before(Duration::from_secs(30)));
+    world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Us, before(Duration::from_secs(30)));
     migration(&world);
 
-    world.memory.ended(&service_id(), ActionKind::ScaleUp, before(Duration::from_secs(2)));
+    world.memory.ended(&service_id(), ActionKind::ScaleUp, EndedBy::Us, before(Duration::from_secs(2)));
     migration(&world);
 }
 

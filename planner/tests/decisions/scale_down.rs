@@ -1,18 +1,26 @@
 //! When a service loses a replica, and when it does not.
 
-use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, service_id};
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, labels, service_id};
 use std::time::Duration;
 use swarmguard_planner::checks::{Violation, vet};
 use swarmguard_planner::facts::Mode;
+use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_planner::{Outcome, Withheld};
 
 /// The default cooldown, in seconds.
 const COOLDOWN: u64 = 180;
 
+/// One of the two replicas was added by SwarmGuard.
+fn scaled() -> World {
+    let mut world = World::new();
+    world.service().scaled_from = Some(1);
+    world
+}
+
 /// Both containers with the same load every five seconds, from so many seconds ago until now.
 fn loaded(load: Load, from: u64) -> World {
-    let mut world = World::new();
+    let mut world = scaled();
     for second in (NOW - from..=NOW).step_by(5) {
         world.sample(1, second, second, load);
         world.sample(2, second, second, load);
@@ -51,7 +59,7 @@ fn idleness_that_is_not_known_for_long_enough_is_waited_for() {
 
 #[test]
 fn a_moment_of_load_within_the_cooldown_keeps_the_replica() {
-    let mut world = World::new();
+    let mut world = scaled();
     for second in (NOW - COOLDOWN..=NOW).step_by(5) {
         let load = if second == NOW - 90 { (60.0, 10.0, 5.0) } else { CALM };
         world.sample(1, second, second, load);
@@ -82,33 +90,67 @@ fn nothing_is_taken_from_a_service_at_its_minimum() {
     let mut world = loaded(CALM, COOLDOWN);
     world.policy.scaling.min_replicas = 2;
     assert_eq!(world.plan(), []);
+    world.policy.scaling.min_replicas = 1;
+    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.min", "2")]);
+    assert_eq!(world.plan(), []);
     world.service().mode = Mode::Global;
     assert_eq!(world.plan(), []);
+}
+
+#[test]
+fn only_what_was_added_is_taken_unless_the_owner_chose_a_minimum() {
+    let mut world = loaded(CALM, COOLDOWN);
+    let Outcome::Act { action } = world.outcome() else { panic!("nothing is done") };
+    for scaled_from in [None, Some(2), Some(9)] {
+        world.service().scaled_from = scaled_from;
+        assert_eq!(world.plan(), [], "{scaled_from:?}");
+        let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
+        assert_eq!(vetted, Err(Violation::Reserve), "{scaled_from:?}");
+    }
+    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.min", "1")]);
+    world.service().scaled_from = None;
+    assert_eq!(scale_down(&world), (2, 1));
+    assert_eq!(vet(&action, &world.facts, &world.policy, &world.memory, at(NOW)), Ok(()));
+}
+
+#[test]
+fn giving_back_leaves_half_of_the_limits_to_what_cannot_wait() {
+    let mut world = loaded(CALM, COOLDOWN);
+    let other = |name: &str| name.parse().unwrap();
+    world.policy.limits.actions_in_flight = 4;
+    world.memory.started(&other("x"), ActionKind::Migrate, vec![], at(NOW));
+    assert_eq!(scale_down(&world), (2, 1));
+    world.memory.started(&other("y"), ActionKind::Migrate, vec![], at(NOW));
+    assert_eq!(world.withheld(), Withheld::TooManyInFlight { max: 2 });
+    for second in [NOW + 1, NOW + 2] {
+        world.sample(1, second, second, SICK);
+    }
+    assert!(matches!(world.outcome(), Outcome::Act { action: Action::Migrate(_) }), "{:?}", world.outcome());
 }
 
 #[test]
 fn replicas_go_one_by_one_and_not_soon_after_one_came() {
     let mut world = loaded(CALM, COOLDOWN);
     for kind in [ActionKind::ScaleDown, ActionKind::ScaleUp] {
-        world.memory.ended(&service_id(), kind, before(Duration::from_secs(COOLDOWN - 1)));
+        world.memory.ended(&service_id(), kind, EndedBy::Us, before(Duration::from_secs(COOLDOWN - 1)));
         let Withheld::Cooldown { kind: waits, seconds_left: 1, .. } = world.withheld() else {
             panic!("{:?}", world.withheld());
         };
         assert_eq!(waits, kind);
-        world.memory.ended(&service_id(), kind, before(Duration::from_secs(COOLDOWN)));
+        world.memory.ended(&service_id(), kind, EndedBy::Us, before(Duration::from_secs(COOLDOWN)));
         assert_eq!(scale_down(&world), (2, 1));
     }
 }
 
 #[test]
 fn a_container_that_is_not_known_is_not_idle() {
-    let mut world = World::new();
+    let mut world = scaled();
     for second in (NOW - COOLDOWN..=NOW).step_by(5) {
         world.sample(1, second, second, CALM);
     }
     assert_eq!(world.plan(), [], "the other has told nothing");
 
-    let mut world = World::new();
+    let mut world = scaled();
     for second in (NOW - COOLDOWN..=NOW - 20).step_by(5) {
         world.sample(1, second, second, CALM);
         world.sample(2, second, second, CALM);

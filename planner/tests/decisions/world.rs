@@ -10,6 +10,7 @@ use swarmguard_planner::labels::Labels;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::window::Sample;
 use swarmguard_planner::{Decision, Facts, Memory, Outcome, Policy, Withheld, plan};
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, Timestamp};
 
 /// Seconds since the epoch at which the world is planned for.
@@ -51,6 +52,7 @@ impl World {
             name: Name::new("web"),
             version: 7,
             mode: Mode::Replicated { replicas: 2 },
+            scaled_from: None,
             labels: labels(&[("swarmguard.enable", "true")]),
             update: UpdateState::Settled,
             action_marked: false,
@@ -76,6 +78,7 @@ impl World {
             containers: BTreeMap::new(),
             by_hand: BTreeMap::new(),
             pauses: Pauses::default(),
+            wall_ahead: ClockOffset::default(),
         };
         Self { facts, policy: Policy::default(), memory: Memory::default() }
     }

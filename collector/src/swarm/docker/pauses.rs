@@ -17,26 +17,21 @@ const NAME: &str = "swarmguard.pauses";
 /// Swarm refuses an empty object. In Base64: `see the label`.
 const DATA: &str = "c2VlIHRoZSBsYWJlbA==";
 
-/// The object as it is.
-#[derive(Debug)]
-pub(super) struct Kept {
-    id: String,
-    version: u64,
-    /// What it says.
-    pub(super) pauses: Pauses,
-}
-
 impl DockerSwarm {
-    /// What is kept; nothing if nothing was ever paused.
-    pub(super) async fn pauses(&self) -> Result<Option<Kept>, SwarmError> {
+    /// What is kept; nothing paused if nothing ever was.
+    pub(super) async fn pauses(&self) -> Result<Pauses, SwarmError> {
+        self.kept().await?.map_or_else(|| Ok(Pauses::default()), pauses)
+    }
+
+    async fn kept(&self) -> Result<Option<Config>, SwarmError> {
         let filters = HashMap::from([("name".to_owned(), vec![NAME.to_owned()])]);
         let options = ListConfigsOptionsBuilder::new().filters(&filters).build();
         let found = within(self.docker.list_configs(Some(options))).await.map_err(failed("listing configs"))?;
         // The filter takes names that only begin so.
-        found.into_iter().find(is_ours).map(kept).transpose()
+        Ok(found.into_iter().find(is_ours))
     }
 
-    /// Has the Swarm keep these.
+    /// Has the Swarm keep these, whatever it kept before.
     ///
     /// # Errors
     /// When the manager does not answer, or somebody else changed them at the same moment.
@@ -48,10 +43,13 @@ impl DockerSwarm {
             data: Some(DATA.to_owned()),
             ..ConfigSpec::default()
         };
-        let Some(Kept { id, version, .. }) = self.pauses().await? else {
+        let Some(kept) = self.kept().await? else {
             return within(self.docker.create_config(spec)).await.map(drop).map_err(failed("keeping pauses"));
         };
-        let version = i64::try_from(version).map_err(|_| SwarmError::Pauses { why: "their version is no number" })?;
+        let version = kept.version.and_then(|version| i64::try_from(version.index?).ok());
+        let (Some(id), Some(version)) = (kept.id, version) else {
+            return Err(SwarmError::Pauses { why: "they have no version" });
+        };
         let options = UpdateConfigOptionsBuilder::new().version(version).build();
         within(self.docker.update_config(&id, spec, options)).await.map_err(failed("keeping pauses"))
     }
@@ -61,15 +59,10 @@ fn is_ours(config: &Config) -> bool {
     config.spec.as_ref().and_then(|spec| spec.name.as_deref()) == Some(NAME)
 }
 
-fn kept(config: Config) -> Result<Kept, SwarmError> {
+fn pauses(config: Config) -> Result<Pauses, SwarmError> {
     let text = config.spec.and_then(|spec| spec.labels?.remove(NAME)).unwrap_or_default();
     // Not to know what is paused must not mean that nothing is.
-    let pauses = serde_json::from_str(&text).map_err(|_| SwarmError::Pauses { why: "they cannot be read" })?;
-    let (id, version) = (config.id, config.version.and_then(|version| version.index));
-    let (Some(id), Some(version)) = (id, version) else {
-        return Err(SwarmError::Pauses { why: "they have no version" });
-    };
-    Ok(Kept { id, version, pauses })
+    serde_json::from_str(&text).map_err(|_| SwarmError::Pauses { why: "they cannot be read" })
 }
 
 #[cfg(test)]
@@ -79,8 +72,6 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_not_taken_for_nothing_paused() {
         let config = |label: Option<&str>| Config {
-            id: Some("x".into()),
-            version: Some(bollard::models::ObjectVersion { index: Some(7) }),
             spec: Some(ConfigSpec {
                 name: Some(NAME.into()),
                 labels: label.map(|text| HashMap::from([(NAME.to_owned(), text.to_owned())])),
@@ -88,10 +79,9 @@ mod tests {
             }),
             ..Config::default()
         };
-        let kept_in = |label| kept(config(label)).map(|kept| (kept.version, kept.pauses));
+        let kept_in = |label| pauses(config(label));
         let all = r#"{"all":{"until":null,"reason":"release"},"services":{}}"#;
-        let (version, pauses) = kept_in(Some(all)).unwrap();
-        assert_eq!((version, pauses.all.unwrap().reason.as_deref()), (7, Some("release")));
+        assert_eq!(kept_in(Some(all)).unwrap().all.unwrap().reason.as_deref(), Some("release"));
         assert!(kept_in(Some("{")).is_err());
         assert!(kept_in(None).is_err());
     }

@@ -2,19 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::swarm::mark::Scaled;
 use bollard::models::{
     EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, Mount, MountType, Node,
     NodeSpecAvailabilityEnum, NodeSpecRoleEnum, NodeState, ResourceObject, Service, ServiceSpec,
     ServiceUpdateStatusStateEnum, Task, TaskState,
 };
 use swarmguard_planner::facts;
-use swarmguard_planner::labels::Labels;
+use swarmguard_planner::labels::{Labels, SCALED_LABEL};
 use swarmguard_planner::placement::{Constraint, architecture};
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{Name, NodeId, ServiceId, TaskId, Timestamp};
 
-pub(super) fn swarm(now: Timestamp, services: Vec<Service>, tasks: Vec<Task>, nodes: Vec<Node>) -> facts::Swarm {
+pub(super) fn swarm(
+    now: Timestamp,
+    wall_ahead: ClockOffset,
+    services: Vec<Service>,
+    tasks: Vec<Task>,
+    nodes: Vec<Node>,
+) -> facts::Swarm {
+    let ours = ClockOffset(wall_ahead.0.saturating_neg());
     let mut services: BTreeMap<ServiceId, facts::Service> = services.into_iter().filter_map(service).collect();
-    for (service, id, task) in tasks.into_iter().filter_map(task) {
+    for (service, id, mut task) in tasks.into_iter().filter_map(task) {
+        task.running_since = task.running_since.map(|since| since.shifted(ours));
         if let Some(service) = services.get_mut(&service) {
             service.tasks.insert(id, task);
         }
@@ -37,6 +47,7 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         name: Name::new(spec.name.as_deref().unwrap_or_default()),
         version,
         mode: mode(&spec),
+        scaled_from: scaled_from(&spec),
         labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
         update: update_state(state),
         action_marked: super::is_marked(spec.labels.as_ref()),
@@ -51,6 +62,12 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         tasks: BTreeMap::new(),
     };
     Some((id, service))
+}
+
+fn scaled_from(spec: &ServiceSpec) -> Option<u64> {
+    let facts::Mode::Replicated { replicas } = mode(spec) else { return None };
+    let scaled = Scaled::parse(spec.labels.as_ref()?.get(SCALED_LABEL)?)?;
+    Some(scaled.from).filter(|_| scaled.to == replicas)
 }
 
 fn mode(spec: &ServiceSpec) -> facts::Mode {

@@ -5,10 +5,11 @@
 //! own text where it stands as we left it, and takes out only our part where the user has changed it since.
 
 use serde_json::{Map, Value, json};
+use swarmguard_planner::labels::SCALED_LABEL;
 use swarmguard_wire::NodeId;
 
 use super::SwarmError;
-use crate::swarm::mark::{Change, LABEL, MARK_VERSION, Mark, Original};
+use crate::swarm::mark::{Change, LABEL, MARK_VERSION, Mark, Original, Scaled};
 
 /// Keys of an update config that Swarm fills in with zero where a config is given without them.
 const ZERO_BY_DEFAULT: [&str; 3] = ["Delay", "Monitor", "MaxFailureRatio"];
@@ -62,21 +63,47 @@ pub(super) fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), Sw
             }
             restore_update_config(spec, &mark.original.update_config);
         }
-        // A replica that was taken away is not given back: there is nothing to take it back for.
-        Change::ScaleDown { .. } => {}
-        Change::ScaleUp { to } => {
-            if revert && *replicas(spec)? == json!(to) {
+        Change::ScaleUp { to } if revert => {
+            if *replicas(spec)? == json!(to) {
                 *replicas(spec)? = json!(mark.replicas);
             }
         }
-    }
-    if let Some(labels) = spec["Labels"].as_object_mut() {
-        labels.remove(LABEL);
-        if labels.is_empty() && mark.original.labels_absent {
-            remove(spec, "Labels");
+        // A replica that was taken away is not given back: there is nothing to take it back for.
+        Change::ScaleUp { to } | Change::ScaleDown { to } => {
+            let still = *replicas(spec)? == json!(to);
+            take_label(spec, LABEL, mark.original.labels_absent);
+            return record_scaled(spec, mark, *to, still);
         }
     }
+    take_label(spec, LABEL, mark.original.labels_absent);
     Ok(())
+}
+
+/// Leaves in the labels how many replicas there were before any was added, until as few are there again.
+fn record_scaled(spec: &mut Value, mark: &Mark, to: u64, still: bool) -> Result<(), SwarmError> {
+    let before = spec["Labels"][SCALED_LABEL].as_str().and_then(Scaled::parse).filter(|it| it.to == mark.replicas);
+    let labels_absent = before.map_or(mark.original.labels_absent, |before| before.labels_absent);
+    let from = match mark.change {
+        Change::ScaleUp { .. } => before.map_or(mark.replicas, |before| before.from),
+        Change::ScaleDown { .. } | Change::Migrate { .. } => before.map_or(to, |before| before.from),
+    };
+    if !still || to <= from {
+        take_label(spec, SCALED_LABEL, labels_absent);
+        return Ok(());
+    }
+    let text = serde_json::to_string(&Scaled { from, to, labels_absent });
+    let text = text.map_err(|_| SwarmError::Spec { why: "the number of replicas cannot be written" })?;
+    labels(spec)?.insert(SCALED_LABEL.to_owned(), text.into());
+    Ok(())
+}
+
+/// Takes a label away, and the map of labels with the last one if there was none before.
+fn take_label(spec: &mut Value, label: &str, labels_absent: bool) {
+    let Some(labels) = spec["Labels"].as_object_mut() else { return };
+    labels.remove(label);
+    if labels.is_empty() && labels_absent {
+        remove(spec, "Labels");
+    }
 }
 
 /// The mark in a spec's labels, if there is one that this build can read.
@@ -92,14 +119,18 @@ pub(super) fn is_marked(spec: &Value) -> bool {
 
 fn write_mark(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
     let text = serde_json::to_string(mark).map_err(|_| SwarmError::Spec { why: "the mark cannot be written" })?;
+    labels(spec)?.insert(LABEL.to_owned(), text.into());
+    Ok(())
+}
+
+/// The map of labels, made where there is none.
+fn labels(spec: &mut Value) -> Result<&mut Map<String, Value>, SwarmError> {
     let labels = spec.as_object_mut().ok_or(SwarmError::Spec { why: "it is no object" })?.entry("Labels");
     let labels = labels.or_insert(Value::Null);
     if labels.is_null() {
         *labels = json!({});
     }
-    let labels = labels.as_object_mut().ok_or(SwarmError::Spec { why: "its labels are no map" })?;
-    labels.insert(LABEL.to_owned(), text.into());
-    Ok(())
+    labels.as_object_mut().ok_or(SwarmError::Spec { why: "its labels are no map" })
 }
 
 fn placement(spec: &mut Value) -> Result<&mut Value, SwarmError> {
@@ -282,6 +313,41 @@ mod tests {
         undo(&mut changed, &mark, true).unwrap();
         assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "c==d"]));
         assert_eq!(changed["UpdateConfig"], json!({"Parallelism": 7}), "start-first was not the user's");
+    }
+
+    /// Scales as far as each step says, and undoes each; `found` is what somebody sets before that.
+    fn scale(mut spec: Value, steps: &[(Change, u64, bool)]) -> Value {
+        for (change, found, revert) in steps {
+            let mut mark = mark_of(change.clone());
+            mark.replicas = spec["Mode"]["Replicated"]["Replicas"].as_u64().unwrap();
+            mark.original = original(&spec);
+            apply(&mut spec, &mark).unwrap();
+            spec["Mode"]["Replicated"]["Replicas"] = json!(found);
+            undo(&mut spec, &mark, *revert).unwrap();
+        }
+        spec
+    }
+
+    #[test]
+    fn what_was_added_is_remembered_until_it_is_given_back() {
+        use Change::{ScaleDown, ScaleUp};
+        let user = |replicas: u64| json!({"Mode": {"Replicated": {"Replicas": replicas}}});
+        let check = |steps: &[(Change, u64, bool)], expected: Option<(u64, u64)>| {
+            let after = scale(user(2), steps);
+            let scaled = after["Labels"][SCALED_LABEL].as_str().and_then(Scaled::parse);
+            assert_eq!(scaled.map(|scaled| (scaled.from, scaled.to)), expected, "{steps:?} gave {after}");
+            after
+        };
+        let (up, down) = (|to| (ScaleUp { to }, to, false), |to| (ScaleDown { to }, to, false));
+        check(&[up(3)], Some((2, 3)));
+        check(&[up(3), up(4)], Some((2, 4)));
+        check(&[up(3), up(4), down(3)], Some((2, 3)));
+        let after = check(&[up(3), up(4), down(3), down(2)], None);
+        assert_eq!(after, user(2), "as the user wrote it");
+        check(&[(ScaleUp { to: 3 }, 3, true)], None);
+        check(&[up(3), (ScaleUp { to: 4 }, 4, true)], Some((2, 3)));
+        check(&[up(3), (ScaleUp { to: 4 }, 7, false)], None);
+        check(&[down(1)], None);
     }
 
     #[test]

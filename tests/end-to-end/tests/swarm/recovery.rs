@@ -97,7 +97,8 @@ fn when_the_load_has_ended_the_service_comes_back_to_its_minimum_one_by_one() {
     on_stage(async |stage| {
         let policy = [&POLICY[..], &["--scenario2-scale-down-cooldown=10"]].concat();
         stage.restart_collector(Some(&policy)).await?;
-        let shop = Deployed::deploy(&stage.lab, App { replicas: 3, ..App::new("shop", 8090) }).await?;
+        let labels = vec![("swarmguard.min".to_owned(), "1".to_owned())];
+        let shop = Deployed::deploy(&stage.lab, App { replicas: 3, labels, ..App::new("shop", 8090) }).await?;
         let load = scenario::light_load(&shop)?;
         for known in 0..2 {
             stage.wait_for_action("shop", known, Duration::from_secs(60)).await?;
