@@ -251,6 +251,8 @@ impl ControlLoop {
                 state.journal.record_action(record);
             }
         }
+        state.in_flight = self.memory.in_flight_count();
+        state.within_hour = self.memory.begun_within_hour(at);
     }
 
     fn act(

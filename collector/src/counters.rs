@@ -23,9 +23,22 @@ pub struct Counters {
     pub decision_us_max: u64,
 }
 
+/// What is now, beside what was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Actions under way.
+    pub in_flight: usize,
+    /// Actions begun within the last hour.
+    pub within_hour: usize,
+    /// Whether everything is paused, or it is a quiet hour.
+    pub quiet: bool,
+    /// Services paused one by one.
+    pub services_paused: usize,
+}
+
 impl Counters {
-    /// In the Prometheus text format, version 0.0.4.
-    pub fn prometheus(&self) -> String {
+    /// With what is now, in the Prometheus text format, version 0.0.4.
+    pub fn prometheus(&self, gauges: &Gauges) -> String {
         let Self { alerts, reports, refused, decisions, actions, violations, swarm_failures, decision_us_max } = *self;
         let counters = [
             ("swarmguard_alerts_total", "Alerts taken.", alerts),
@@ -41,10 +54,18 @@ impl Counters {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
         }
-        let name = "swarmguard_decision_seconds_max";
+        let Gauges { in_flight, within_hour, quiet, services_paused } = *gauges;
         let seconds = decision_us_max as f64 / 1e6;
-        let help = "Longest time from an alert's arrival to its decision.";
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {seconds}");
+        let gauges = [
+            ("swarmguard_decision_seconds_max", "Longest time from an alert's arrival to its decision.", seconds),
+            ("swarmguard_actions_in_flight", "Actions under way.", in_flight as f64),
+            ("swarmguard_actions_within_hour", "Actions begun within the last hour.", within_hour as f64),
+            ("swarmguard_quiet", "Whether everything is paused, or it is a quiet hour.", f64::from(u8::from(quiet))),
+            ("swarmguard_services_paused", "Services paused one by one.", services_paused as f64),
+        ];
+        for (name, help, value) in gauges {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
         text
     }
 }

@@ -21,6 +21,10 @@ pub struct State {
     /// The lowest alert thresholds, CPU and memory in percent, that the services' owners chose, as of the last look at
     /// the Swarm.
     pub labelled_thresholds: (f32, f32),
+    /// Actions under way, as of the last decisions.
+    pub in_flight: usize,
+    /// Actions begun within an hour before them.
+    pub within_hour: usize,
     /// What is known.
     pub fleet: Fleet,
     /// What was decided and done.
@@ -45,6 +49,8 @@ impl Shared {
             rules: Arc::new(config.rules.clone()),
             refused: None,
             pauses_unsaved: false,
+            in_flight: 0,
+            within_hour: 0,
             labelled_thresholds: (f32::MAX, f32::MAX),
             fleet: Fleet::default(),
             journal: Journal::default(),

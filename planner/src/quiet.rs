@@ -79,7 +79,8 @@ pub struct Pause {
 }
 
 impl Pause {
-    fn holds(&self, now: Timestamp) -> bool {
+    /// Whether it holds at a time by the wall clock.
+    pub fn holds(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }

@@ -8,6 +8,7 @@ use swarmguard_wire::{NodeId, ServiceId};
 
 use super::{Answer, json, typed};
 use crate::clock::now;
+use crate::counters::Gauges;
 use crate::state::{Shared, State};
 
 /// 200 while the Swarm's state is fresh, 503 else: without it nothing is done.
@@ -27,7 +28,17 @@ pub(super) fn health(shared: &Shared) -> Answer {
 }
 
 pub(super) fn metrics(shared: &Shared) -> Answer {
-    let text = shared.state().counters.prometheus();
+    let state = shared.state();
+    let (facts, at) = (state.fleet.facts(), now());
+    let wall = facts.wall(at);
+    let is_quiet = state.rules.policy.quiet_hours.iter().any(|hours| hours.until(wall).is_some());
+    let gauges = Gauges {
+        in_flight: state.in_flight,
+        within_hour: state.within_hour,
+        quiet: is_quiet || facts.pauses.all.as_ref().is_some_and(|pause| pause.holds(wall)),
+        services_paused: facts.pauses.services.values().filter(|pause| pause.holds(wall)).count(),
+    };
+    let text = state.counters.prometheus(&gauges);
     typed(StatusCode::OK, "text/plain; version=0.0.4", text.into())
 }
 
