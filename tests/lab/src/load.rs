@@ -1,4 +1,4 @@
-//! A constant rate of HTTP requests, as from many users who do not wait for each other.
+//! HTTP requests at a given rate, as from many users who do not wait for each other.
 //!
 //! Open loop: every request has a moment when it is due, and its latency counts from then. When the service is slow and
 //! no connection is free, requests queue and the queueing shows in their latencies; the rate never adapts to the service
@@ -9,6 +9,8 @@
 
 mod connection;
 mod histogram;
+mod probe;
+mod ramp;
 mod report;
 
 use std::collections::VecDeque;
@@ -24,6 +26,8 @@ use tokio::time::{Instant, sleep_until};
 use connection::Connection;
 use histogram::Histogram;
 pub use histogram::LatencyMs;
+pub use probe::{Look, Probe, Probing, downtime};
+pub use ramp::Ramp;
 use report::{Outcome, Tally};
 pub use report::{Report, Stretch};
 
@@ -43,6 +47,8 @@ pub struct Load {
     pub paths: Vec<String>,
     /// 1 to [`REQUESTS_PER_SECOND_MAX`].
     pub requests_per_second: u32,
+    /// How that rate is reached and left.
+    pub ramp: Ramp,
     /// Most connections at once, 1 to [`CONNECTIONS_MAX`]; each carries one request at a time.
     pub connections: usize,
     /// From sending a request to the end of its answer; connecting included.
@@ -50,13 +56,14 @@ pub struct Load {
 }
 
 impl Load {
-    /// 32 connections, 5 seconds, the path `/`.
+    /// 32 connections, 5 seconds, the path `/`, the whole rate from the start and until it is stopped.
     #[must_use]
     pub fn new(url: &str, requests_per_second: u32) -> Self {
         Self {
             url: url.to_owned(),
             paths: vec!["/".to_owned()],
             requests_per_second,
+            ramp: Ramp::default(),
             connections: 32,
             timeout: Duration::from_secs(5),
         }
@@ -135,6 +142,12 @@ impl Running {
         self.shared.lock().tally.cut()
     }
 
+    /// Whether no more requests become due, after a ramp that has an end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.shared.lock().closing
+    }
+
     /// Makes no more requests due, waits for those that are (at most the time-out of one), and reports.
     ///
     /// # Errors
@@ -210,12 +223,13 @@ impl State {
     }
 }
 
-/// Makes requests due, on time. Never returns.
+/// Makes requests due, on time, until the ramp ends.
 async fn pace(load: &Load, shared: &Shared) {
     let start = Instant::now();
     let mut sequence: u64 = 0;
     loop {
-        let at = start + due_after(sequence, load.requests_per_second);
+        let Some(after) = load.ramp.due_after(sequence, load.requests_per_second) else { return };
+        let at = start + after;
         sleep_until(at).await;
         let mut state = shared.lock();
         state.tally.due();
@@ -228,12 +242,6 @@ async fn pace(load: &Load, shared: &Shared) {
         }
         sequence += 1;
     }
-}
-
-/// Multiplied before it is divided, so that no rounding adds up.
-fn due_after(sequence: u64, per_second: u32) -> Duration {
-    let nanos = sequence * 1_000_000_000 / u64::from(per_second.max(1));
-    Duration::from_nanos(nanos)
 }
 
 /// One connection and the requests it carries, one after the other.
@@ -279,12 +287,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-
-    #[test]
-    fn pacing_does_not_drift() {
-        assert_eq!(due_after(0, 3), Duration::ZERO);
-        assert_eq!(due_after(3_000_000, 3), Duration::from_secs(1_000_000));
-    }
 
     #[test]
     fn options_that_make_no_sense_are_refused() {
@@ -341,6 +343,18 @@ mod tests {
         assert_eq!((report.failed, &report.errors[..]), (0, &[][..]));
         assert!(report.requests >= 50, "{report:?}");
         assert_eq!(report.statuses.get(&200), Some(&report.requests));
+    }
+
+    #[tokio::test]
+    async fn a_load_with_an_end_is_over_by_itself_and_has_sent_all() {
+        let ramp = Ramp { up: Duration::from_millis(100), hold: Some(Duration::from_millis(50)), down: Duration::ZERO };
+        let running =
+            Load { ramp, ..Load::new(&format!("http://{}", server(|_| Some(OK)).await), 200) }.start().unwrap();
+        assert!(!running.is_over());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(running.is_over());
+        let report = running.stop().await.unwrap();
+        assert_eq!((report.requests, report.failed), (20, 0), "{report:?}");
     }
 
     #[tokio::test]

@@ -32,6 +32,9 @@ const DURATION_S_MAX: u64 = 86_400;
 const RAMP_S_DEFAULT: u64 = 30;
 const RAMP_S_MAX: u64 = 3_600;
 
+/// What a container ends with that was killed by SIGKILL: 128 + 9.
+const EXIT_CODE_OF_KILLED: i32 = 137;
+
 const ROUTES_FILE: &str = "/proc/net/route";
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 const MIB: f64 = 1_048_576.0;
@@ -52,6 +55,7 @@ enum Route {
     StressNetwork,
     StressCombined,
     StressStop,
+    StressCrash,
 }
 
 impl Route {
@@ -66,13 +70,14 @@ impl Route {
             "/stress/network" => Self::StressNetwork,
             "/stress/combined" => Self::StressCombined,
             "/stress/stop" => Self::StressStop,
+            "/stress/crash" => Self::StressCrash,
             _ => return None,
         })
     }
 
     fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Root | Self::Health | Self::Metrics | Self::StressStop => &[],
+            Self::Root | Self::Health | Self::Metrics | Self::StressStop | Self::StressCrash => &[],
             Self::Data => data::KEYS,
             Self::StressCpu | Self::StressMemory => &["target", "duration", "ramp"],
             Self::StressNetwork => &["bandwidth", "duration", "ramp", "to"],
@@ -161,6 +166,8 @@ async fn dispatch(app: &App, method: &Method, uri: &hyper::Uri) -> Result<Reply,
             let body = json!({"status": "stopped", "stopped_tests": stopped});
             Ok(json_reply(StatusCode::OK, &body))
         }
+        // Without an answer and without an end to what is under way, as a crash has it.
+        Route::StressCrash => std::process::exit(EXIT_CODE_OF_KILLED),
     }
 }
 
