@@ -1,16 +1,25 @@
-//! `cargo xtask drill`: SwarmGuard under conditions, on a real Swarm of three nodes of its own, measured.
+//! `cargo xtask drill`: SwarmGuard under conditions, on a real Swarm, measured.
 //!
+//! On a Swarm of three nodes of the drill's own:
 //! - [`migrate`]: many migrations under load: does a request fail, does anybody else move
 //! - [`mttr`]: how long recovery takes, beside Swarm's own reaction in the same run
 //! - [`concurrent`]: three services in trouble at once
 //! - [`takeover`]: the collector killed at each step of a migration
 //! - [`calm`]: a Swarm that is noisy and healthy: nothing is to be done
+//!
+//! On that, or on a Swarm of the user's:
+//! - [`anywhere`]: both scenarios and Swarm's own reaction, one by one or as a [`suite`]; [`told`] says what came of them
+//! - [`tools`]: the app deployed and removed, a load, and whether a service answers
 
+mod anywhere;
 mod calm;
 mod concurrent;
 mod migrate;
 mod mttr;
+mod suite;
 mod takeover;
+mod told;
+mod tools;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -41,6 +50,16 @@ const POLICY: [&str; 5] = [
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Drill {
+    #[command(flatten)]
+    Lab(OnLab),
+    #[command(flatten)]
+    Anywhere(anywhere::Anywhere),
+    #[command(flatten)]
+    Tool(tools::Tool),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnLab {
     /// Migrations one after the other under load: no request fails, and nobody else moves
     Migrate {
         /// Migrations
@@ -86,27 +105,48 @@ pub(crate) enum Drill {
 }
 
 pub(crate) fn run(what: Drill) -> Result<()> {
+    match what {
+        Drill::Lab(what) => what.run(),
+        Drill::Anywhere(what) => what.run(),
+        Drill::Tool(what) => what.run(),
+    }
+}
+
+impl OnLab {
+    fn run(self) -> Result<()> {
+        let begun = Instant::now();
+        let outcome = on_lab(begun, &POLICY, async |stage| match &self {
+            Self::Migrate { repeat, rps, .. } => migrate::drill(begun, stage, *repeat, *rps).await,
+            Self::Mttr { repeat, .. } => mttr::drill(begun, stage, *repeat).await,
+            Self::Concurrent { .. } => concurrent::drill(begun, stage).await,
+            Self::Takeover { .. } => takeover::drill(begun, stage).await,
+            Self::Calm { minutes, .. } => {
+                calm::drill(begun, stage, Duration::from_secs(u64::from(*minutes) * 60)).await
+            }
+        })?;
+        let (Self::Migrate { json, .. }
+        | Self::Mttr { json, .. }
+        | Self::Concurrent { json }
+        | Self::Takeover { json }
+        | Self::Calm { json, .. }) = self;
+        outcome.tell(json)
+    }
+}
+
+/// Sets the stage on a Swarm of the drill's own, has it drilled, and cleans up whatever becomes of it.
+fn on_lab(begun: Instant, policy: &[&str], drill: impl AsyncFnOnce(&mut Stage) -> Result<Outcome>) -> Result<Outcome> {
     become_root()?;
-    let begun = Instant::now();
     setup::for_lab()?;
     step(begun, "building the static release binaries");
     let binaries = build::binaries(Arch::HOST, KernelPrograms::IfPossible)?;
-    let (outcome, json) = runtime()?.block_on(async {
+    runtime()?.block_on(async {
         let drilled = async {
             step(begun, "bringing up a Swarm of three nodes");
             Lab::clean(Name::Drill).await?;
             let lab = Lab::up(Options::new(Name::Drill, NODES), &|_| ()).await?;
             app::install(&lab, &binaries).await?;
-            let mut stage = Stage::set(lab, binaries, &POLICY).await?;
-            let outcome = match &what {
-                Drill::Migrate { repeat, rps, .. } => migrate::drill(begun, &stage, *repeat, *rps).await,
-                Drill::Mttr { repeat, .. } => mttr::drill(begun, &stage, *repeat).await,
-                Drill::Concurrent { .. } => concurrent::drill(begun, &stage).await,
-                Drill::Takeover { .. } => takeover::drill(begun, &mut stage).await,
-                Drill::Calm { minutes, .. } => {
-                    calm::drill(begun, &stage, Duration::from_secs(u64::from(*minutes) * 60)).await
-                }
-            };
+            let mut stage = Stage::set(lab, binaries, policy).await?;
+            let outcome = drill(&mut stage).await;
             outcome.with_context(|| stage.logs())
         };
         let outcome = tokio::select! {
@@ -115,14 +155,8 @@ pub(crate) fn run(what: Drill) -> Result<()> {
         };
         step(begun, "cleaning up");
         Lab::clean(Name::Drill).await.context("cleaning up; what is left: cargo xtask lab down --name drill")?;
-        let (Drill::Migrate { json, .. }
-        | Drill::Mttr { json, .. }
-        | Drill::Concurrent { json }
-        | Drill::Takeover { json }
-        | Drill::Calm { json, .. }) = what;
-        outcome.map(|outcome| (outcome, json))
-    })?;
-    outcome.tell(json)
+        outcome
+    })
 }
 
 /// A row of a table.

@@ -54,7 +54,7 @@ enum Command {
     /// Try SwarmGuard under conditions, and measure; exit code 1 when a promise of SPECIFICATION.md is missed
     Drill {
         #[command(subcommand)]
-        what: drill::Drill,
+        what: Box<drill::Drill>,
     },
     /// Look for kernel files that the agent makes nonsense of; exit code 1 when one is found
     Fuzz {
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         Command::Setup { check } => setup::run(check),
         Command::Build { arch } => build::run(&arch),
         Command::Bench { what } => bench::run(what),
-        Command::Drill { what } => drill::run(what),
+        Command::Drill { what } => drill::run(*what),
         Command::Demo { keep } => demo::run(keep),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Lab { action } => lab::run(action),

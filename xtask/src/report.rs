@@ -137,6 +137,15 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The same rows as a table of Markdown's.
+pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let Some((head, rows)) = rows.split_first() else { return String::new() };
+    let rule: Vec<String> =
+        head.iter().enumerate().map(|(column, _)| if column == 0 { "---" } else { "---:" }.to_owned()).collect();
+    line(head) + &line(&rule) + &rows.iter().map(|row| line(row)).collect::<String>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,9 +19,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// When there is no answer.
 pub async fn ask(url: &str, request: impl FnOnce(&str) -> Request<'_>) -> Result<Response> {
     let parsed: Url = url.parse().with_context(|| format!("parsing {url}"))?;
-    let mut connection = Connection::new(&parsed).with_response_body_bytes_max(ANSWER_BYTES_MAX);
-    let response = connection.request(request(parsed.path_and_query()), TIMEOUT).await;
-    response.with_context(|| format!("asking {url}"))
+    ask_at(&parsed, request(parsed.path_and_query())).await.with_context(|| format!("asking {url}"))
+}
+
+/// The same of a host, for whatever the request says.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn ask_at(host: &Url, request: Request<'_>) -> Result<Response> {
+    let mut connection = Connection::new(host).with_response_body_bytes_max(ANSWER_BYTES_MAX);
+    Ok(connection.request(request, TIMEOUT).await?)
 }
 
 /// Gets JSON from a Unix socket, with HTTP 1.0, whose answers end with the connection.

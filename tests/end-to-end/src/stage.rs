@@ -9,8 +9,11 @@ use swarmguard_collector::journal::{ActionRecord, State};
 use swarmguard_lab::servers::{INFLUXDB_DATABASE, Server, influxdb};
 use swarmguard_lab::{Lab, Place, Process};
 
+use crate::app::Deployed;
 use crate::binaries::Binaries;
 use crate::http::{get_json, post_json};
+use crate::results::Database;
+use crate::site::{Addresses, Site};
 
 /// The port of the collector, on node 1.
 pub const COLLECTOR_PORT: u16 = 5000;
@@ -172,6 +175,20 @@ impl Stage {
             bail!("the action ended as {:?}: {:?}\n{}", action.state, action.detail, self.logs());
         }
         Ok(action)
+    }
+
+    /// What a trial has to know of this Swarm and of an app on it.
+    ///
+    /// # Errors
+    /// When the collector does not know the app's service.
+    pub async fn site(&self, app: &Deployed) -> Result<Site> {
+        let addresses = Addresses {
+            docker_host: format!("unix://{}", self.lab.node(1)?.socket().display()),
+            collector: self.collector_url(),
+            target: app.balancer.url(),
+            service: app.app.name.clone(),
+        };
+        Site::open(addresses, Some(Database::parse(&influx_url(&self.database), None)?)).await
     }
 
     /// The ends of all logs, for a person who has to find out what went wrong.

@@ -15,6 +15,7 @@ use swarmguard_agent::points::Points;
 use swarmguard_agent::sample::{Extra, Sampler, Wanted};
 use swarmguard_end_to_end::app::{App, Deployed};
 use swarmguard_end_to_end::http::{ask, get_json};
+use swarmguard_end_to_end::results::encoded;
 use swarmguard_end_to_end::stage::{Stage, influx_url, wait_for};
 use swarmguard_http::Request;
 use swarmguard_influx::{Endpoint, Options, Precision, Sink, Writer};
@@ -25,15 +26,6 @@ use swarmguard_wire::ContainerSample;
 use crate::on_stage;
 
 const TICKS: usize = 8;
-
-/// Letters and digits stay, all else becomes %XX: enough for a query in a URL.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
 
 async fn influx_query(stage: &Stage, query: &str) -> Result<Value> {
     let url = stage.database.url();

@@ -16,6 +16,7 @@ mod loss;
 mod policy;
 mod recovery;
 mod traffic;
+mod trials;
 
 use std::sync::{Mutex, PoisonError};
 
