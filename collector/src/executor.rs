@@ -225,8 +225,6 @@ async fn watch(
     let begun = now();
     let mut looked_at = begun;
     let mut look = 0_u32;
-    // The spec as it is while the action runs, Swarm's own additions included.
-    let mut begun_with = None;
     // Taking our part out is safe: nothing that is not healthy could be kept for what is.
     let mut clear = false;
     loop {
@@ -254,9 +252,9 @@ async fn watch(
             return Watched::Silent;
         }
         if look.is_multiple_of(LOOKS_PER_MARK) {
-            match docker.marked_spec(service).await {
-                Ok((Some(found), spec)) if found.id == mark.id => {
-                    if *begun_with.get_or_insert_with(|| spec.clone()) != spec && clear {
+            match docker.marked(service).await {
+                Ok(Some(found)) if found.mark.id == mark.id => {
+                    if found.changed && clear {
                         return Watched::Changed;
                     }
                 }

@@ -23,7 +23,7 @@ use swarmguard_planner::quiet::Pauses;
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
-use super::mark::{LABEL, Mark};
+use super::mark::{LABEL, Mark, Marked};
 pub use raw::RawError;
 
 /// Any answer of a manager may take so long, in seconds.
@@ -196,24 +196,30 @@ impl DockerSwarm {
     /// [`SwarmError::Unreadable`] when there is one that this version cannot read; else when the service is gone or the
     /// manager does not answer.
     pub async fn mark(&self, service: &ServiceId) -> Result<Option<Mark>, SwarmError> {
-        Ok(self.marked_spec(service).await?.0)
+        Ok(self.marked(service).await?.map(|marked| marked.mark))
     }
 
-    /// The same, and the spec that it stands in, by which a change of somebody else's is noticed.
+    /// The same, and whether somebody else has changed the service since.
     ///
     /// # Errors
     /// As for [`DockerSwarm::mark`].
-    pub async fn marked_spec(&self, service: &ServiceId) -> Result<(Option<Mark>, Value), SwarmError> {
-        let (_, service_spec) = self.inspect(service).await?;
-        match spec::mark(&service_spec) {
-            None if spec::is_marked(&service_spec) => Err(SwarmError::Unreadable),
-            mark => Ok((mark, service_spec)),
-        }
+    pub async fn marked(&self, service: &ServiceId) -> Result<Option<Marked>, SwarmError> {
+        let found = self.get(service).await?;
+        let Some(mark) = spec::mark(&found["Spec"]) else {
+            return if spec::is_marked(&found["Spec"]) { Err(SwarmError::Unreadable) } else { Ok(None) };
+        };
+        // Every update keeps the spec before it: behind ours is the user's without the mark.
+        let changed = spec::mark(&found["PreviousSpec"]).as_ref() == Some(&mark);
+        Ok(Some(Marked { mark, changed }))
+    }
+
+    async fn get(&self, service: &ServiceId) -> Result<Value, SwarmError> {
+        let found = self.raw.get(&self.path(&format!("/services/{service}"))).await;
+        found.map_err(|error| unanswered("inspecting the service", error))
     }
 
     async fn inspect(&self, service: &ServiceId) -> Result<(u64, Value), SwarmError> {
-        let found = self.raw.get(&self.path(&format!("/services/{service}"))).await;
-        let mut found = found.map_err(|error| unanswered("inspecting the service", error))?;
+        let mut found = self.get(service).await?;
         let version = found["Version"]["Index"].as_u64();
         let version = version.ok_or(SwarmError::Spec { why: "the manager gave no version" })?;
         Ok((version, found["Spec"].take()))

@@ -30,6 +30,15 @@ pub struct Mark {
     pub original: Original,
 }
 
+/// A mark as it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Marked {
+    /// The mark.
+    pub mark: Mark,
+    /// Whether somebody else has changed the service since, and left the mark in it.
+    pub changed: bool,
+}
+
 /// The version of [`Mark`] this build writes and reads.
 pub const MARK_VERSION: u8 = 1;
 

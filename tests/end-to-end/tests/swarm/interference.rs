@@ -62,6 +62,34 @@ fn what_a_user_changes_in_the_middle_of_a_move_stays_and_only_ours_is_taken_out(
 }
 
 #[test]
+fn a_user_has_the_last_word_also_while_no_collector_runs() {
+    on_stage(async |stage| {
+        let app = Deployed::deploy(&stage.lab, App::new("orphaned", 8048)).await?;
+        let written = app.spec(&stage.lab).await?;
+        let place = app.running(&stage.lab).await?.into_values().next().context("no replica runs")?;
+        app.ask(&stage.lab, place.node, SICK).await?;
+        wait_for("the action to begin", Duration::from_secs(20), || async {
+            Ok((app.spec(&stage.lab).await? != written).then_some(()))
+        })
+        .await?;
+        stage.collector.kill().await?;
+        app.deploy_again(&stage.lab, "2").await?;
+        stage.restart_collector(None).await?;
+        let action = wait_for("the action to end", ENDED_WITHIN, || async {
+            let action = stage.actions("orphaned").await?.into_iter().next();
+            Ok(action.filter(|action| action.state != State::Running))
+        })
+        .await?;
+        ensure!(action.state == State::Superseded, "{action:?}\n{}", stage.logs());
+        let spec = app.spec(&stage.lab).await?;
+        ensure!(labels(&spec) == ["swarmguard.enable"], "{spec:#}");
+        ensure!(spec["TaskTemplate"]["ContainerSpec"]["Env"][0] == "VERSION=2", "{spec:#}");
+        ensure!(spec["TaskTemplate"]["Placement"] == written["TaskTemplate"]["Placement"], "{spec:#}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_stack_that_is_deployed_anew_in_the_middle_of_a_move_supersedes_it() {
     on_stage(async |stage| {
         // As docker stack deploy does: the whole spec, without our label and constraints.
