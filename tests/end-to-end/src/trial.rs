@@ -103,6 +103,9 @@ pub struct Trial {
     pub mttr_seconds: Option<f64>,
     /// How long nobody answered.
     pub downtime_seconds: f64,
+    /// Whether the users are those of the trial before it, and what they had of it is told there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub same_users: bool,
     /// Requests meanwhile.
     pub requests: u64,
     /// Those not answered with 2xx.
@@ -144,6 +147,7 @@ impl Trial {
             service: service.to_owned(),
             mttr_seconds: mttr.map(|mttr| mttr.as_secs_f64()),
             downtime_seconds: users.downtime.as_secs_f64(),
+            same_users: false,
             requests: users.report.requests,
             failed_requests: users.report.failed,
             errors: users.report.errors.clone(),
@@ -204,7 +208,8 @@ impl AtWork {
     fn with(site: &Site, load: Load) -> Result<Self> {
         let probe = Probe {
             address: site.target(),
-            path: "/health".to_owned(),
+            // Not the health: a replica that drains says that it is not, and answers users all the same.
+            path: "/".to_owned(),
             interval: PROBE_INTERVAL,
             timeout: PROBE_TIMEOUT,
         };
@@ -217,7 +222,12 @@ impl AtWork {
     /// When the load broke down.
     pub async fn stop(self) -> Result<Users> {
         let looks = self.probing.stop().await;
-        let report = self.load.stop().await?;
+        let mut report = self.load.stop().await?;
+        for look in looks.iter().filter(|look| !look.is_answered()) {
+            report
+                .errors
+                .push((format!("a look {:.1} s after the start: {:?}", look.after.as_secs_f64(), look.answer), 1));
+        }
         Ok(Users { downtime: downtime(&looks), report, looks })
     }
 }

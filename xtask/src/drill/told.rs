@@ -154,7 +154,7 @@ impl Told {
                 missed.push("parts of the load were not measured".to_owned());
             }
         }
-        for trial in ours.iter().filter(|trial| trial.failed_requests > 0) {
+        for trial in ours.iter().filter(|trial| !trial.errors.is_empty()) {
             text += &format!("{}: {:?}\n", trial.test_case.title(), trial.errors);
         }
         text += &lines;
@@ -169,9 +169,8 @@ impl Told {
     }
 }
 
-/// Requests and failures. Trials of one scenario 2 share their users: each is counted once.
+/// Requests and failures. Users of several trials are counted once.
 fn sums(trials: &[&Trial]) -> (u64, u64) {
-    let mut users: Vec<(u64, u64)> = trials.iter().map(|trial| (trial.requests, trial.failed_requests)).collect();
-    users.dedup();
-    users.iter().fold((0, 0), |(requests, failed), (more, more_failed)| (requests + more, failed + more_failed))
+    let trials = trials.iter().filter(|trial| !trial.same_users);
+    trials.fold((0, 0), |(requests, failed), trial| (requests + trial.requests, failed + trial.failed_requests))
 }

@@ -118,11 +118,14 @@ pub async fn scaling(
     .await?;
     tokio::time::sleep(AFTERMATH).await;
     let light = light.stop().await?;
-    let trials = actions.iter().skip(known).map(|action| {
+    let mut trials: Vec<Trial> = Vec::new();
+    for action in actions.iter().skip(known) {
         let users = if action.kind == "scale_up" { &busy } else { &light };
-        Trial::of_action(action, users)
-    });
-    Ok(Scaling { trials: trials.collect::<Result<_>>()?, shares })
+        let trial = Trial::of_action(action, users)?;
+        let same_users = trials.last().is_some_and(|before| before.test_case == trial.test_case);
+        trials.push(Trial { same_users, ..trial });
+    }
+    Ok(Scaling { trials, shares })
 }
 
 /// Each replica's part of the load, from the metrics in the database.
