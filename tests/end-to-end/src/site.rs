@@ -237,8 +237,10 @@ pub struct Deployment {
     pub image: String,
     /// Replicas.
     pub replicas: u64,
-    /// The port that users come in at, on every node (the routing mesh).
+    /// The port that users come in at.
     pub port: u16,
+    /// Whether at every node (the routing mesh), or only where a replica runs, which a balancer in front can do with.
+    pub on_every_node: bool,
     /// An overlay network to join, if any.
     pub network: Option<String>,
     /// CPU limit, in thousandths of a core.
@@ -249,6 +251,7 @@ pub struct Deployment {
 
 impl Deployment {
     fn spec(&self) -> Result<ServiceSpec> {
+        let mode = if self.on_every_node { "ingress" } else { "host" };
         let networks: Vec<Value> = self.network.iter().map(|network| json!({ "Target": network })).collect();
         let spec = json!({
             "Name": self.service,
@@ -264,7 +267,7 @@ impl Deployment {
                 } },
             },
             "EndpointSpec": { "Ports": [
-                { "Protocol": "tcp", "TargetPort": 8080, "PublishedPort": self.port, "PublishMode": "ingress" },
+                { "Protocol": "tcp", "TargetPort": 8080, "PublishedPort": self.port, "PublishMode": mode },
             ] },
         });
         serde_json::from_value(spec).context("building the service's spec")

@@ -1,12 +1,12 @@
 //! What trials on a Swarm of the user's need beside them: the app deployed and removed, a load, and whether a service
 //! answers.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use swarmguard_end_to_end::results::Database;
 use swarmguard_end_to_end::site::{self, Deployment, address_of, manager};
@@ -26,7 +26,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Tool {
-    /// Deploy the app that trials are made on, behind the routing mesh, with a limit of 0.3 cores and 96 MiB
+    /// Deploy the app that trials are made on, with a limit of 0.3 cores and 96 MiB
     Deploy {
         /// A manager's Docker: unix:///path, tcp://host:port or http://host:port
         #[arg(long, value_name = "ADDRESS", env = "DOCKER_HOST", default_value = DOCKER_HOST)]
@@ -40,9 +40,12 @@ pub(crate) enum Tool {
         /// Replicas
         #[arg(long, default_value_t = 1)]
         replicas: u64,
-        /// The port that users come in at, on every node
+        /// The port that users come in at
         #[arg(long, default_value_t = 8080)]
         port: u16,
+        /// Where: at every node (the routing mesh), or at those where a replica runs, for a balancer of yours
+        #[arg(long, default_value_t = Publish::Ingress)]
+        publish: Publish,
         /// An overlay network to join
         #[arg(long)]
         network: Option<String>,
@@ -106,18 +109,36 @@ pub(crate) enum Tool {
     },
 }
 
+/// How Docker publishes a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Publish {
+    Ingress,
+    Host,
+}
+
+impl fmt::Display for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ingress => "ingress",
+            Self::Host => "host",
+        })
+    }
+}
+
 impl Tool {
     pub(super) fn run(self) -> Result<()> {
         let begun = Instant::now();
         runtime()?.block_on(async {
             match self {
-                Self::Deploy { docker_host, service, image, replicas, port, network } => {
+                Self::Deploy { docker_host, service, image, replicas, port, publish, network } => {
                     let docker = manager(&docker_host).await?;
                     step(begun, &format!("deploying {replicas} replicas of {image} as {service}"));
                     let (millicpus, memory_mb) = (300, 96);
-                    let deployment = Deployment { service, image, replicas, port, network, millicpus, memory_mb };
+                    let on_every_node = publish == Publish::Ingress;
+                    let deployment =
+                        Deployment { service, image, replicas, port, on_every_node, network, millicpus, memory_mb };
                     deployment.create(&docker, DEPLOYED_WITHIN).await?;
-                    step(begun, &format!("they run; users come in at port {port} of every node"));
+                    step(begun, &format!("they run; users come in at port {port} ({publish})"));
                     Ok(())
                 }
                 Self::Cleanup { docker_host, service, full, influx_url } => {
