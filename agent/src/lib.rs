@@ -49,7 +49,9 @@ use anyhow::Context;
 use swarmguard_daemon::presence;
 use swarmguard_influx::Sink;
 use swarmguard_wire::report::{REPORT_CONTAINERS_MAX, REPORT_INTERVAL};
-use swarmguard_wire::{Alert, ContainerSample, Name, NodeRef, NodeSample, Policy, Report, Timestamp};
+use swarmguard_wire::{
+    Alert, ContainerId, ContainerSample, HYSTERESIS, Name, NodeRef, NodeSample, Policy, Report, Timestamp,
+};
 use tokio::sync::{mpsc, watch};
 
 use cgroup::hierarchy::Hierarchies;
@@ -108,7 +110,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 
     let sampler = Sampler::new(host, namespace, hierarchies, facts, programs);
     let points = Points::new(node.clone());
-    let agent = Agent { config, node, sampler, collectors, points, sink, policy, oom };
+    let agent = Agent { config, node, sampler, collectors, points, sink, policy, alerted: Default::default(), oom };
     let ticker = Ticker::every(agent.interval()).context("starting the timer")?;
     agent.run(changes, ticker, shutdown).await;
 
@@ -151,6 +153,8 @@ struct Agent {
     points: Points,
     sink: Option<Sink>,
     policy: watch::Receiver<Policy>,
+    /// The containers that the last tick was alerted on for, and room for the next tick's.
+    alerted: [Vec<ContainerId>; 2],
     oom: Option<OomProgram>,
 }
 
@@ -200,16 +204,25 @@ impl Agent {
         let at = Timestamp::from(wall);
         let policy = *self.policy.borrow();
         let is_report_due = is_report_due(self.sampler.next_number(), interval, &policy);
-        let tick = self.sampler.tick(now, Wanted { node: is_report_due, memory_percent: policy.memory_percent });
+        let tick =
+            self.sampler.tick(now, Wanted { node: is_report_due, memory_percent: policy.memory_percent - HYSTERESIS });
         for (sample, extra) in tick.containers.iter().zip(tick.extras) {
             // Without the program that tells of kills, or when a turn was faster than it, this is where they are seen.
             if extra.was_killed {
                 log_kill(sample);
             }
-            if threshold::is_breach(sample, &policy) || extra.was_killed && policy.alert_immediately {
+            let [before, these] = &mut self.alerted;
+            let is_breach = threshold::is_breach(sample, &policy, before.contains(&sample.id));
+            if is_breach {
+                these.push(sample.id);
+            }
+            if is_breach || extra.was_killed && policy.alert_immediately {
                 self.collectors.alert(&alert(at, tick.number, &self.node, sample));
             }
         }
+        let [before, these] = &mut self.alerted;
+        before.clear();
+        std::mem::swap(before, these);
         if let Some(sample) = tick.node {
             let mut report = report(&tick, sample, &self.node, at, interval);
             report.alerts_dropped = self.collectors.alerts_dropped();

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use swarmguard_wire::HYSTERESIS;
+
 use crate::quiet::QuietHours;
 
 /// Thresholds, cooldowns and limits. Percentages are of what a container may use and of the node's link.
@@ -142,6 +144,21 @@ impl Policy {
             self.migration.cpu_threshold.min(self.scaling.cpu_threshold),
             self.migration.memory_threshold.min(self.scaling.memory_threshold),
         )
+    }
+
+    /// What a container that was high has to come below to be high no more: CPU and memory thresholds [`HYSTERESIS`] lower.
+    pub(crate) fn lenient(&self) -> Self {
+        let mut lenient = self.clone();
+        let (migration, scaling) = (&mut lenient.migration, &mut lenient.scaling);
+        for threshold in [
+            &mut migration.cpu_threshold,
+            &mut migration.memory_threshold,
+            &mut scaling.cpu_threshold,
+            &mut scaling.memory_threshold,
+        ] {
+            *threshold -= HYSTERESIS;
+        }
+        lenient
     }
 
     /// Refuses what no rule could follow.

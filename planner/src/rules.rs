@@ -188,19 +188,23 @@ impl Look<'_> {
         if self.now.since(newest.sampled_at) > self.policy.metric_window {
             return None;
         }
-        let newest_condition = self.condition(&newest);
+        let newest_condition = self.condition(&newest, self.policy);
         if newest_condition == Condition::Calm {
             return None;
         }
-        let (mut streak, mut first) = (0, newest);
+        // A row begins and ends with ticks that show it; between them a value may waver.
+        let lenient = self.policy.lenient();
+        let (mut streak, mut first, mut seen, mut last) = (0, newest, 0, newest);
         let counts = |sample: &&Sample| self.since.is_none_or(|since| sample.sampled_at > since);
         for sample in window.newest_first().take_while(counts) {
-            let follows = streak == 0 || sample.tick.checked_add(1) == Some(first.tick);
-            if !follows || rank(&self.condition(sample)) != rank(&newest_condition) {
+            let follows = seen == 0 || sample.tick.checked_add(1) == Some(last.tick);
+            if !follows || rank(&self.condition(sample, &lenient)) != rank(&newest_condition) {
                 break;
             }
-            streak += 1;
-            first = *sample;
+            (seen, last) = (seen + 1, *sample);
+            if rank(&self.condition(sample, self.policy)) == rank(&newest_condition) {
+                (streak, first) = (seen, *sample);
+            }
         }
         let Self { container, node, .. } = self;
         let finding = Finding {
@@ -214,11 +218,11 @@ impl Look<'_> {
         Some(finding)
     }
 
-    fn condition(&self, sample: &Sample) -> Condition {
+    fn condition(&self, sample: &Sample, policy: &Policy) -> Condition {
         if self.settled_at.is_some_and(|settled| sample.sampled_at < settled) {
-            return condition(&Sample { cpu_percent: None, ..*sample }, self.policy);
+            return condition(&Sample { cpu_percent: None, ..*sample }, policy);
         }
-        condition(sample, self.policy)
+        condition(sample, policy)
     }
 }
 

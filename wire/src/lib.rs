@@ -24,7 +24,7 @@ pub mod codec;
 
 pub use alert::Alert;
 pub use ids::{ContainerId, Name, NodeId, NodeRef, ServiceId, ServiceRef, TaskId};
-pub use reply::{Policy, Reply};
+pub use reply::{HYSTERESIS, Policy, Reply};
 pub use report::Report;
 pub use sample::{ContainerSample, Network, NetworkSource, NodeSample};
 pub use time::Timestamp;

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+/// In points of percent: a container that was above a threshold goes on being alerted on, and its row of ticks goes on,
+/// until it is so far below.
+pub const HYSTERESIS: f32 = 5.0;
+
 /// What an agent is to alert on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Policy {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, labels, node_id, report, service_id, task};
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, labels, node_id, report, service_id, task};
 use swarmguard_planner::facts::{Mode, Platform, Resources, TaskState, UpdateState};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::{Constraint, Ineligible};
@@ -141,6 +141,28 @@ fn only_ticks_in_a_row_count() {
     gap.sample(1, NOW - 2, NOW - 2, SICK);
     gap.sample(1, NOW, NOW, SICK);
     assert_eq!(gap.withheld(), Withheld::Streak { seen: 1, needed: 2 }, "the tick between was not seen to be sick");
+}
+
+#[test]
+fn a_value_that_wavers_does_not_break_its_row_but_neither_begins_nor_ends_it() {
+    const WAVERING: Load = (71.0, 10.0, 5.0);
+    let check = |loads: &[Load], expected: Option<u32>| {
+        let mut world = World::new().seen(1, loads);
+        world.policy.migration.consecutive_breaches = 9;
+        let seen = match world.plan().first().map(|decision| &decision.outcome) {
+            Some(Outcome::Withhold { withheld: Withheld::Streak { seen, .. } }) => Some(*seen),
+            _ => None,
+        };
+        assert_eq!(seen, expected, "{loads:?}");
+    };
+    check(&[SICK, WAVERING, SICK], Some(3));
+    check(&[WAVERING, WAVERING, SICK], Some(1));
+    check(&[SICK, WAVERING], None);
+    check(&[SICK, (70.0, 10.0, 5.0), SICK], Some(1));
+    check(&[SICK, WAVERING, WAVERING, SICK, SICK], Some(5));
+    let world = World::new().seen(1, &[SICK, WAVERING, SICK]);
+    let Outcome::Act { action } = world.outcome() else { panic!("{:?}", world.outcome()) };
+    assert_eq!(action.trigger().breach_at, at(NOW - 2), "T0 is the first breach, not the wavering");
 }
 
 #[test]
