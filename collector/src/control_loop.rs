@@ -272,7 +272,7 @@ impl ControlLoop {
         let news = self.news.clone();
         let running = record.clone();
         tokio::spawn(async move {
-            let ended = executor::execute(&docker, &action, mark, deadline).await;
+            let ended = executor::execute(&docker, action, mark, deadline).await;
             let record = Box::new(record);
             let _ = news.send(News::Ended { service, kind, record, ended: Box::new(ended) }).await;
         });

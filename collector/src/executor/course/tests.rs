@@ -1,0 +1,192 @@
+//! The steps of an action, answer by answer.
+
+use swarmguard_planner::facts::TaskState;
+use swarmguard_planner::plan::{Scale, Trigger};
+use swarmguard_wire::Name;
+
+use super::*;
+use crate::journal::TimeLine;
+use crate::swarm::mark::{Change, MARK_VERSION, Marked, Original};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_micros(second * 1_000_000)
+}
+
+fn mark(change: Change) -> Mark {
+    let times = TimeLine::default();
+    Mark { v: MARK_VERSION, id: "ours".into(), times, replicas: 2, change, original: Original::default() }
+}
+
+fn migrate() -> Mark {
+    let (source, target) = ("a".parse().unwrap(), "c".parse().unwrap());
+    mark(Change::Migrate { source, target, added: vec!["node.id!=a".into()] })
+}
+
+fn task(node: &str, state: TaskState, desired_running: bool) -> (TaskId, Task) {
+    let task = Task {
+        node: node.parse().ok(),
+        slot: None,
+        state,
+        running_since: None,
+        desired_running,
+        desired_gone: !desired_running,
+        container: None,
+    };
+    (format!("t{node}").parse().unwrap(), task)
+}
+
+/// Tasks by their nodes: in capitals running, else starting.
+fn tasks(nodes: &str) -> Answer {
+    let state = |node: char| if node.is_uppercase() { TaskState::Running } else { TaskState::Starting };
+    Answer::Tasks(Ok(nodes.chars().map(|node| task(&node.to_lowercase().to_string(), state(node), true)).collect()))
+}
+
+fn found(id: &str, changed: bool) -> Answer {
+    Answer::Mark(Ok(Some(Box::new(Marked { mark: Mark { id: id.into(), ..migrate() }, changed }))))
+}
+
+fn updated(error: SwarmError) -> Answer {
+    Answer::Updated(Err(error))
+}
+
+fn unanswered() -> SwarmError {
+    SwarmError::Raw { what: "updating the service", source: swarm::docker::RawError::Timeout }
+}
+
+fn name(step: &Step) -> String {
+    match step {
+        Step::Begin { .. } => "begin".into(),
+        Step::ReadMark => "mark".into(),
+        Step::ReadTasks => "tasks".into(),
+        Step::End { revert } => if *revert { "revert" } else { "end" }.into(),
+        Step::BackOut { nodes } => format!("back out of {}", nodes[0]),
+        Step::Pause(_) => "pause".into(),
+        Step::Done(ended) => ended.state.as_str().into(),
+    }
+}
+
+/// The steps that follow these answers, each given at its second.
+fn check((mut course, first): (Course, Step), answers: Vec<(u64, Answer)>, expected: &[&str]) {
+    let mut steps = vec![name(&first)];
+    for (second, answer) in answers {
+        steps.push(name(&course.next(answer, at(second))));
+    }
+    assert_eq!(steps, expected);
+}
+
+fn taken_over(mark: Mark) -> (Course, Step) {
+    Course::take_over(mark, DEADLINE, at(0))
+}
+
+fn begun() -> (Course, Step) {
+    let trigger = Trigger {
+        service: "web".parse().unwrap(),
+        service_name: Name::new("web"),
+        version: 1,
+        has_healthcheck: None,
+        container: swarmguard_wire::ContainerId::new([1; 32]),
+        cpu_percent: None,
+        memory_percent: None,
+        network_percent: None,
+        breach_at: at(0),
+        sent_at: at(0),
+        received_at: at(0),
+    };
+    let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3 });
+    Course::begin(action, mark(Change::ScaleUp { to: 3 }), DEADLINE)
+}
+
+#[test]
+fn an_action_is_begun_watched_and_ended() {
+    let answers = vec![
+        (0, Answer::Updated(Ok(()))),
+        (0, tasks("AB")),
+        (0, found("ours", false)),
+        (1, Answer::Paused),
+        (1, tasks("ABC")),
+        (1, Answer::Updated(Ok(()))),
+    ];
+    check(begun(), answers, &["begin", "tasks", "mark", "pause", "tasks", "end", "completed"]);
+}
+
+#[test]
+fn an_update_without_an_answer_is_looked_for() {
+    check(begun(), vec![(0, updated(SwarmError::Gone))], &["begin", "refused"]);
+    check(begun(), vec![(0, updated(unanswered())), (0, found("ours", false))], &["begin", "mark", "tasks"]);
+    check(begun(), vec![(0, updated(unanswered())), (0, Answer::Mark(Ok(None)))], &["begin", "mark", "refused"]);
+    let unknown = vec![(0, updated(unanswered())), (0, Answer::Mark(Err(unanswered())))];
+    check(begun(), unknown, &["begin", "mark", "unfinished"]);
+}
+
+#[test]
+fn what_somebody_else_did_meanwhile_supersedes_it() {
+    let seen = |answer| vec![(0, tasks("AB")), (0, answer)];
+    check(taken_over(migrate()), seen(Answer::Mark(Ok(None))), &["tasks", "mark", "superseded"]);
+    check(taken_over(migrate()), seen(found("other", false)), &["tasks", "mark", "superseded"]);
+    check(taken_over(migrate()), seen(Answer::Mark(Err(SwarmError::Gone))), &["tasks", "mark", "superseded"]);
+    let mut changed = seen(found("ours", true));
+    changed.push((0, Answer::Updated(Ok(()))));
+    check(taken_over(migrate()), changed, &["tasks", "mark", "end", "superseded"]);
+    let waited_for = vec![(0, tasks("ABc")), (0, found("ours", true))];
+    check(taken_over(migrate()), waited_for, &["tasks", "mark", "pause"]);
+}
+
+#[test]
+fn a_replacement_that_does_not_run_in_time_is_backed_out_of_before_the_spec_comes_back() {
+    let answers = vec![
+        (61, tasks("ABc")),
+        (61, Answer::Updated(Ok(()))),
+        (61, tasks("ABc")),
+        (62, Answer::Paused),
+        (62, tasks("AB")),
+        (62, tasks("AB")),
+        (62, Answer::Updated(Ok(()))),
+    ];
+    let steps = ["tasks", "back out of c", "tasks", "pause", "tasks", "tasks", "revert", "reverted"];
+    check(taken_over(migrate()), answers, &steps);
+    let stays = vec![(61, tasks("ABc")), (61, Answer::Updated(Ok(()))), (121, tasks("ABc"))];
+    check(taken_over(migrate()), stays, &["tasks", "back out of c", "tasks", "unfinished"]);
+}
+
+#[test]
+fn what_has_no_node_yet_is_taken_back_by_the_spec_alone_unless_it_gets_one() {
+    check(taken_over(migrate()), vec![(61, tasks("AB")), (61, tasks("AB"))], &["tasks", "tasks", "revert"]);
+    check(taken_over(migrate()), vec![(61, tasks("AB")), (61, tasks("ABc"))], &["tasks", "tasks", "unfinished"]);
+}
+
+#[test]
+fn a_move_that_cannot_be_taken_back_safely_goes_on() {
+    check(taken_over(migrate()), vec![(61, tasks("ABb"))], &["tasks", "unfinished"]);
+    let scale_up = mark(Change::ScaleUp { to: 3 });
+    let left = vec![(61, tasks("ABc")), (61, Answer::Updated(Ok(())))];
+    check(taken_over(scale_up), left, &["tasks", "end", "left"]);
+}
+
+#[test]
+fn a_move_that_is_decided_stands_though_the_old_task_takes_its_time() {
+    let leaving = |second| {
+        let old = task("a", TaskState::Running, false);
+        let new = [task("b", TaskState::Running, true), task("c", TaskState::Running, true)];
+        (second, Answer::Tasks(Ok([vec![old], new.to_vec()].concat())))
+    };
+    check(taken_over(migrate()), vec![leaving(1)], &["tasks", "mark"]);
+    check(taken_over(migrate()), vec![leaving(61)], &["tasks", "end"]);
+}
+
+#[test]
+fn a_manager_that_is_silent_for_a_whole_deadline_leaves_it_unfinished() {
+    let silent = |second| (second, Answer::Tasks(Err(unanswered())));
+    let answers = vec![silent(10), (10, Answer::Mark(Err(unanswered()))), (11, Answer::Paused), silent(61)];
+    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "unfinished"]);
+}
+
+#[test]
+fn the_spec_is_put_back_against_lost_races_for_half_a_minute() {
+    let raced = || updated(SwarmError::Version { planned: 1, found: 2 });
+    let again = vec![(1, tasks("BC")), (1, raced()), (1, Answer::Paused), (32, raced())];
+    check(taken_over(migrate()), again, &["tasks", "end", "pause", "end", "unfinished"]);
+    let superseded = vec![(1, tasks("BC")), (1, updated(SwarmError::Superseded))];
+    check(taken_over(migrate()), superseded, &["tasks", "end", "superseded"]);
+}
