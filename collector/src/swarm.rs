@@ -2,12 +2,14 @@
 //!
 //! - [`mark`]: the note in a service's labels that says which action is under way and how to undo it
 //! - [`migrate`], [`scale`]: when each kind of action is done, as pure functions over tasks
+//! - [`spec`]: what is changed in a service's spec and changed back, as pure functions over the manager's own JSON
 //! - [`docker`]: the manager's API; the only module that knows bollard
 
 pub mod mark;
 
 pub mod migrate;
 pub mod scale;
+pub mod spec;
 
 pub mod docker;
 

@@ -1,13 +1,13 @@
 //! A manager's API: Swarm's state as facts, and versioned updates of one service.
 //!
-//! The only place that knows bollard: [`read`] turns its models into facts, [`pauses`] keeps what people paused. [`spec`] makes the changes to a service's
-//! spec, which [`raw`] gets and sends as the manager's own JSON. Every update carries the version it rests on; Swarm refuses a stale one, which is
-//! the fence between two collectors and between a collector and a person.
+//! The only place that knows bollard: [`read`] turns its models into facts, [`pauses`] keeps what people paused. The changes
+//! that [`super::spec`] makes to a service's spec are got and sent by [`raw`] as the manager's own JSON. Every update
+//! carries the version it rests on; Swarm refuses a stale one, which is the fence between two collectors and between a
+//! collector and a person.
 
 mod pauses;
 mod raw;
 mod read;
-mod spec;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -24,6 +24,7 @@ use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use super::mark::{LABEL, Mark, Marked};
+use super::spec::{self, Update};
 pub use raw::RawError;
 
 /// Any answer of a manager may take so long, in seconds.
@@ -152,42 +153,32 @@ impl DockerSwarm {
         Ok(tasks.into_iter().filter_map(read::task).map(|(_, id, task)| (id, task)).collect())
     }
 
-    /// Begins an action: one update that changes the spec and adds the mark, on exactly the version planned on.
+    /// Begins an action: see [`spec::begin`].
     ///
     /// # Errors
     /// [`SwarmError::Version`] when the service changed since; nothing is changed then.
     pub async fn begin(&self, action: &Action, mark: &mut Mark) -> Result<(), SwarmError> {
-        let trigger = action.trigger();
-        let (found, mut service_spec) = self.inspect(&trigger.service).await?;
-        if found != trigger.version {
-            return Err(SwarmError::Version { planned: trigger.version, found });
-        }
-        mark.original = spec::original(&service_spec);
-        spec::apply(&mut service_spec, mark)?;
-        self.update(&trigger.service, found, service_spec).await
+        let service = &action.trigger().service;
+        let update = spec::begin(self.get(service).await?, action, mark)?;
+        self.update(service, update).await
     }
 
-    /// Ends an action: puts back what the user's spec had and takes the mark away. `revert` also takes back a replica
-    /// that was added.
+    /// Ends an action: see [`spec::end`].
     ///
     /// # Errors
     /// [`SwarmError::Superseded`] when another mark or none is there.
     pub async fn end(&self, service: &ServiceId, id: &str, revert: bool) -> Result<(), SwarmError> {
-        let (version, mut service_spec) = self.inspect(service).await?;
-        let mark = spec::mark(&service_spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
-        spec::undo(&mut service_spec, &mark, revert)?;
-        self.update(service, version, service_spec).await
+        let update = spec::end(self.get(service).await?, id, revert)?;
+        self.update(service, update).await
     }
 
-    /// Has Swarm replace what a migration began on `nodes` by what was there before; the mark stays.
+    /// Has Swarm replace what a migration began on `nodes` by what was there before: see [`spec::back_out`].
     ///
     /// # Errors
     /// [`SwarmError::Superseded`] when another mark or none is there.
     pub async fn back_out(&self, service: &ServiceId, id: &str, nodes: &[NodeId]) -> Result<(), SwarmError> {
-        let (version, mut service_spec) = self.inspect(service).await?;
-        let mut mark = spec::mark(&service_spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
-        spec::back_out(&mut service_spec, &mut mark, nodes)?;
-        self.update(service, version, service_spec).await
+        let update = spec::back_out(self.get(service).await?, id, nodes)?;
+        self.update(service, update).await
     }
 
     /// The mark of an action on a service, if there is one.
@@ -204,13 +195,7 @@ impl DockerSwarm {
     /// # Errors
     /// As for [`DockerSwarm::mark`].
     pub async fn marked(&self, service: &ServiceId) -> Result<Option<Marked>, SwarmError> {
-        let found = self.get(service).await?;
-        let Some(mark) = spec::mark(&found["Spec"]) else {
-            return if spec::is_marked(&found["Spec"]) { Err(SwarmError::Unreadable) } else { Ok(None) };
-        };
-        // Every update keeps the spec before it: behind ours is the user's without the mark.
-        let changed = spec::mark(&found["PreviousSpec"]).as_ref() == Some(&mark);
-        Ok(Some(Marked { mark, changed }))
+        spec::marked(&self.get(service).await?)
     }
 
     async fn get(&self, service: &ServiceId) -> Result<Value, SwarmError> {
@@ -218,14 +203,7 @@ impl DockerSwarm {
         found.map_err(|error| unanswered("inspecting the service", error))
     }
 
-    async fn inspect(&self, service: &ServiceId) -> Result<(u64, Value), SwarmError> {
-        let mut found = self.get(service).await?;
-        let version = found["Version"]["Index"].as_u64();
-        let version = version.ok_or(SwarmError::Spec { why: "the manager gave no version" })?;
-        Ok((version, found["Spec"].take()))
-    }
-
-    async fn update(&self, service: &ServiceId, version: u64, spec: Value) -> Result<(), SwarmError> {
+    async fn update(&self, service: &ServiceId, (version, spec): Update) -> Result<(), SwarmError> {
         // `registryAuthFrom=spec`: the credentials stay those the user gave.
         let path = self.path(&format!("/services/{service}/update?version={version}&registryAuthFrom=spec"));
         match self.raw.post(&path, &spec).await {

@@ -6,16 +6,79 @@
 
 use serde_json::{Map, Value, json};
 use swarmguard_planner::labels::SCALED_LABEL;
+use swarmguard_planner::plan::Action;
 use swarmguard_wire::NodeId;
 
 use super::SwarmError;
-use crate::swarm::mark::{Change, LABEL, MARK_VERSION, Mark, Original, Scaled};
+use super::mark::{Change, LABEL, MARK_VERSION, Mark, Marked, Original, Scaled};
+
+/// A spec to be sent, and the version of the service that it rests on.
+pub type Update = (u64, Value);
+
+/// The update that begins an action on a service as the manager tells it: one that changes the spec and adds the mark, on
+/// exactly the version planned on.
+///
+/// # Errors
+/// [`SwarmError::Version`] when the service changed since.
+pub fn begin(service: Value, action: &Action, mark: &mut Mark) -> Result<Update, SwarmError> {
+    let (found, mut spec) = parts(service)?;
+    let planned = action.trigger().version;
+    if found != planned {
+        return Err(SwarmError::Version { planned, found });
+    }
+    mark.original = original(&spec);
+    apply(&mut spec, mark)?;
+    Ok((found, spec))
+}
+
+/// The update that ends the action of this identifier: what the user's spec had is put back, and the mark taken away.
+/// `revert` also takes back a replica that was added.
+///
+/// # Errors
+/// [`SwarmError::Superseded`] when another mark or none is there.
+pub fn end(service: Value, id: &str, revert: bool) -> Result<Update, SwarmError> {
+    let (version, mut spec) = parts(service)?;
+    let mark = mark(&spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
+    undo(&mut spec, &mark, revert)?;
+    Ok((version, spec))
+}
+
+/// The update that has Swarm replace what a migration began on `nodes` by what was there before; the mark stays.
+///
+/// # Errors
+/// [`SwarmError::Superseded`] when another mark or none is there.
+pub fn back_out(service: Value, id: &str, nodes: &[NodeId]) -> Result<Update, SwarmError> {
+    let (version, mut spec) = parts(service)?;
+    let mut mark = mark(&spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
+    exclude_instead(&mut spec, &mut mark, nodes)?;
+    Ok((version, spec))
+}
+
+/// The mark of an action on a service, and whether somebody else has changed the service since.
+///
+/// # Errors
+/// [`SwarmError::Unreadable`] when there is a mark that this version cannot read.
+pub fn marked(service: &Value) -> Result<Option<Marked>, SwarmError> {
+    let spec = &service["Spec"];
+    let Some(mark) = mark(spec) else {
+        return if is_marked(spec) { Err(SwarmError::Unreadable) } else { Ok(None) };
+    };
+    // Every update keeps the spec before it: behind ours is the user's without the mark.
+    let changed = self::mark(&service["PreviousSpec"]).as_ref() == Some(&mark);
+    Ok(Some(Marked { mark, changed }))
+}
+
+fn parts(mut service: Value) -> Result<(u64, Value), SwarmError> {
+    let version = service["Version"]["Index"].as_u64();
+    let version = version.ok_or(SwarmError::Spec { why: "the manager gave no version" })?;
+    Ok((version, service["Spec"].take()))
+}
 
 /// Keys of an update config that Swarm fills in with zero where a config is given without them.
 const ZERO_BY_DEFAULT: [&str; 3] = ["Delay", "Monitor", "MaxFailureRatio"];
 
 /// What the user's spec has where an action will write.
-pub(super) fn original(spec: &Value) -> Original {
+fn original(spec: &Value) -> Original {
     Original {
         placement: spec["TaskTemplate"]["Placement"].clone(),
         update_config: spec["UpdateConfig"].clone(),
@@ -24,7 +87,7 @@ pub(super) fn original(spec: &Value) -> Original {
 }
 
 /// Writes the action and its mark into the spec.
-pub(super) fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
+fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
     match &mark.change {
         Change::Migrate { added, .. } => {
             // Without one the user's spec could not be put back: see `Withheld::NoPlacement`.
@@ -39,7 +102,7 @@ pub(super) fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
 
 /// Keeps tasks off `nodes` instead of off the source, so that what an action began there is replaced by what was before.
 /// The mark says so too.
-pub(super) fn back_out(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> Result<(), SwarmError> {
+fn exclude_instead(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> Result<(), SwarmError> {
     let Change::Migrate { added, .. } = &mut mark.change else {
         return Err(SwarmError::Spec { why: "only a migration can be backed out of" });
     };
@@ -51,7 +114,7 @@ pub(super) fn back_out(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> R
 }
 
 /// Takes the mark away and what `apply` wrote; `revert` also takes back the replica.
-pub(super) fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), SwarmError> {
+fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), SwarmError> {
     match &mark.change {
         Change::Migrate { added, .. } => {
             let original = &mark.original.placement;
@@ -107,13 +170,13 @@ fn take_label(spec: &mut Value, label: &str, labels_absent: bool) {
 }
 
 /// The mark in a spec's labels, if there is one that this build can read.
-pub(super) fn mark(spec: &Value) -> Option<Mark> {
+fn mark(spec: &Value) -> Option<Mark> {
     let text = spec["Labels"][LABEL].as_str()?;
     serde_json::from_str::<Mark>(text).ok().filter(|mark| mark.v == MARK_VERSION)
 }
 
 /// Whether a spec's labels carry a mark, readable or not.
-pub(super) fn is_marked(spec: &Value) -> bool {
+fn is_marked(spec: &Value) -> bool {
     !spec["Labels"][LABEL].is_null()
 }
 
@@ -296,7 +359,7 @@ mod tests {
     fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back() {
         let user = json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}});
         let (mut changed, mut mark) = applied(&user, migrate());
-        back_out(&mut changed, &mut mark, &["dst".parse().unwrap()]).unwrap();
+        exclude_instead(&mut changed, &mut mark, &["dst".parse().unwrap()]).unwrap();
         assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "node.id!=dst"]));
         let found = super::mark(&changed).unwrap();
         assert_eq!(found, mark);
