@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use swarmguard_daemon::config::{self, ConfigError};
 use swarmguard_influx::{Endpoint, Precision};
+use swarmguard_planner::policy::SCALE_DOWN_COOLDOWN_MAX;
 use swarmguard_planner::quiet::QuietHours;
 use swarmguard_planner::window::SAMPLES_MAX;
 use swarmguard_planner::{Policy, policy};
@@ -73,23 +74,20 @@ impl Settings {
     /// # Errors
     /// Names the first key whose value is not allowed.
     pub fn resolve(self) -> Result<Config, ConfigError> {
-        let policy = self.policy()?;
-        let (cpu_percent, memory_percent) = policy.alert_thresholds();
+        let alert_immediately = self.monitoring.alert_immediately.unwrap_or(true);
         let poll_interval = poll_interval(self.monitoring.poll_interval.unwrap_or(1.0))?;
+        let mut longest = SCALE_DOWN_COOLDOWN_MAX;
+        if !alert_immediately {
+            // Every tick has a report then, and a service's idle time must be in the samples that are kept.
+            longest = longest.min(poll_interval * u32::try_from(SAMPLES_MAX).unwrap_or(u32::MAX));
+        }
+        let policy = self.policy(longest)?;
+        let (cpu_percent, memory_percent) = policy.alert_thresholds();
         // Agents report every five seconds, or at each tick where ticks are rarer; one report may be lost.
         let window_min = 2 * poll_interval.max(REPORT_INTERVAL);
         if policy.metric_window < window_min {
             let allowed = format!("at least {window_min:?}, two reports of an agent");
             return Err(ConfigError::value("monitoring.metric_window", policy.metric_window.as_secs(), allowed));
-        }
-        let alert_immediately = self.monitoring.alert_immediately.unwrap_or(true);
-        // Without alerts every tick has a report, and a service's idle time must be in the samples that are kept.
-        let kept = poll_interval * u32::try_from(SAMPLES_MAX).unwrap_or(u32::MAX);
-        if !alert_immediately && kept < policy.scaling.scale_down_cooldown {
-            let allowed =
-                format!("at most {} seconds: of each container the last {SAMPLES_MAX} ticks are kept", kept.as_secs());
-            let found = policy.scaling.scale_down_cooldown.as_secs();
-            return Err(ConfigError::value("scenarios.scenario2_scaling.scale_down_cooldown", found, allowed));
         }
         let Performance { max_decision_time_ms, target_mttr_seconds, max_downtime_seconds, .. } = self.performance;
         Ok(Config {
@@ -117,7 +115,7 @@ impl Settings {
         })
     }
 
-    fn policy(&self) -> Result<Policy, ConfigError> {
+    fn policy(&self, scale_down_cooldown_max: Duration) -> Result<Policy, ConfigError> {
         let defaults = Policy::default();
         let (migration, scaling) = (&self.scenarios.scenario1_migration, &self.scenarios.scenario2_scaling);
         let limits = &self.limits;
@@ -137,6 +135,7 @@ impl Settings {
                 network_threshold_min: scaling.network_threshold_min.unwrap_or(defaults.scaling.network_threshold_min),
                 scale_up_cooldown: scaling.scale_up_cooldown.map_or(defaults.scaling.scale_up_cooldown, seconds),
                 scale_down_cooldown: scaling.scale_down_cooldown.map_or(defaults.scaling.scale_down_cooldown, seconds),
+                scale_down_cooldown_max,
                 min_replicas: scaling.min_replicas.unwrap_or(defaults.scaling.min_replicas),
                 max_replicas: scaling.max_replicas.unwrap_or(defaults.scaling.max_replicas),
                 consecutive_breaches: scaling.consecutive_breaches.unwrap_or(defaults.scaling.consecutive_breaches),
@@ -240,7 +239,7 @@ performance:
         check("monitoring: {metric_window: 5}", &["metric_window", "5", "at least 10s"]);
         check(
             "monitoring: {poll_interval: 0.2, alert_immediately: false}",
-            &["scale_down_cooldown", "180", "at most 60"],
+            &["scale_down_cooldown", "180", "300 times poll_interval"],
         );
         check("monitoring: {poll_interval: 0}", &["poll_interval", "0", "0.1 to 60"]);
         check("docker-host: nowhere", &["docker-host", "nowhere", "unix:///path"]);

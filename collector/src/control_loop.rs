@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use swarmguard_daemon::presence::{Presence, chain};
 use swarmguard_influx::Sink;
+use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::Swarm;
 use swarmguard_planner::labels::LabelProblem;
 use swarmguard_planner::memory::EndedBy;
@@ -89,8 +90,6 @@ pub struct ControlLoop {
     presence: Presence,
     /// Whether the Swarm tells and keeps what people paused.
     pauses_kept: Presence,
-    /// Whether it was ever known what is paused.
-    pauses_known: bool,
     taking_over: BTreeSet<ServiceId>,
     labels: LabelProblems,
     /// Pauses are being saved: a second save could be overtaken by the first.
@@ -114,7 +113,6 @@ impl ControlLoop {
             docker: None,
             presence: Presence::new("docker"),
             pauses_kept: Presence::new("pauses"),
-            pauses_known: false,
             taking_over: BTreeSet::new(),
             labels: LabelProblems::default(),
             saving: false,
@@ -205,6 +203,7 @@ impl ControlLoop {
             let mut state = self.shared.state();
             state.journal.retain_services(|id| swarm.services.contains_key(id));
             self.labels.tell(&swarm, &state.rules.policy);
+            self.memory.saw(&swarm);
             state.fleet.record_swarm(swarm, now());
             state.labelled_thresholds = state.fleet.labelled_thresholds(&state.rules.policy);
         }
@@ -251,7 +250,8 @@ impl ControlLoop {
                 state.journal.record_action(record);
             }
         }
-        state.in_flight = self.memory.in_flight_count();
+        let swarm = state.fleet.facts().swarm.as_ref();
+        state.in_flight = swarm.map_or(0, |swarm| Claims::of(&self.memory, swarm, at).in_flight());
         state.within_hour = self.memory.begun_within_hour(at);
     }
 
@@ -327,7 +327,8 @@ impl ControlLoop {
         match ended.state {
             State::Refused => self.memory.refused(service, at),
             State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, at),
-            State::Running | State::Completed | State::Reverted | State::Left | State::Unfinished => {
+            State::Unfinished => self.memory.ended(service, kind, EndedBy::Nobody, at),
+            State::Running | State::Completed | State::Reverted | State::Left => {
                 self.memory.ended(service, kind, EndedBy::Us, at);
             }
         }

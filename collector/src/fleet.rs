@@ -134,6 +134,7 @@ impl Fleet {
         let known = self.facts.swarm.as_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(service) = known {
             service.action_marked = true;
+            service.action_nodes = None;
         }
     }
 

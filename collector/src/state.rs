@@ -16,6 +16,8 @@ pub struct State {
     pub rules: Arc<Rules>,
     /// Why the last change of the configuration was not taken.
     pub refused: Option<String>,
+    /// Whether it was ever known what is paused.
+    pub pauses_known: bool,
     /// Whether there are pauses that the Swarm does not keep yet.
     pub pauses_unsaved: bool,
     /// The lowest alert thresholds, CPU and memory in percent, that the services' owners chose, as of the last look at
@@ -48,6 +50,7 @@ impl Shared {
         let state = State {
             rules: Arc::new(config.rules.clone()),
             refused: None,
+            pauses_known: false,
             pauses_unsaved: false,
             in_flight: 0,
             within_hour: 0,

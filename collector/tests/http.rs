@@ -33,6 +33,7 @@ impl Collector {
         let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let shared = Arc::new(Shared::new(Settings::default().resolve().unwrap()));
         shared.state().fleet.record_swarm(swarm(), now());
+        shared.state().pauses_known = true;
         tokio::spawn(serve(listener, shared.clone()));
         Self { shared, connection: Connection::new(&url) }
     }
@@ -80,7 +81,8 @@ fn swarm() -> Swarm {
     let service = Service {
         name: Name::new("web"),
         version: 1,
-        scaled_from: None,
+        scaled: None,
+        action_nodes: None,
         mode: Mode::Replicated { replicas: 1 },
         labels: swarmguard_planner::labels::Labels::default(),
         update: UpdateState::Settled,
@@ -296,6 +298,25 @@ async fn a_pause_holds_at_once_and_waits_to_be_kept() {
     assert_eq!(collector.get("/api/v1/pauses").await["pauses"]["services"], serde_json::json!({}));
     assert_eq!(collector.send(Method::POST, "/api/v1/pause", None, b"").await.status, 200);
     assert!(collector.get("/api/v1/pauses").await["pauses"]["all"].is_object(), "an empty wish is for all");
+}
+
+#[tokio::test]
+async fn while_it_is_not_known_what_is_paused_only_a_resume_of_all_is_taken() {
+    let mut collector = Collector::start().await;
+    collector.shared.state().pauses_known = false;
+    for (path, body, status) in [
+        ("/api/v1/pause", r#"{"service":"web"}"#, 503),
+        ("/api/v1/pause", "", 503),
+        ("/api/v1/resume", r#"{"service":"web"}"#, 503),
+        ("/api/v1/resume", "", 200),
+        ("/api/v1/pause", r#"{"service":"web"}"#, 200),
+    ] {
+        assert_eq!(
+            collector.send(Method::POST, path, Some(JSON), body.as_bytes()).await.status,
+            status,
+            "{path} {body}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -125,7 +125,8 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     if memory.in_flight(&trigger.service).is_some() || service.action_marked {
         return Err(Violation::Concurrent);
     }
-    let unended = swarm.services.iter().filter(|(id, found)| found.action_marked && memory.in_flight(id).is_none());
+    let unended =
+        swarm.services.iter().filter(|(id, found)| found.action_nodes.is_some() && memory.in_flight(id).is_none());
     let (in_flight, within_hour) = (memory.in_flight_count() + unended.count(), memory.begun_within_hour(now));
     let limits = &policy.limits;
     if in_flight >= limits.actions_in_flight as usize || within_hour >= limits.actions_per_hour as usize {
@@ -144,8 +145,8 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
         Action::ScaleUp(scale) => vet_scale(scale, replicas, replicas.checked_add(1), &policy),
         Action::ScaleDown(_) if service.local_mount.is_some() => Err(Violation::LocalStorage),
         Action::ScaleDown(scale) => {
-            let reserve = service.scaled_from.is_none_or(|from| scale.to < from);
-            if reserve && !service.labels.choose_minimum() {
+            let from = memory.scaled_from(&trigger.service, service);
+            if from.is_none_or(|from| scale.to < from) && !service.labels.choose_minimum() {
                 return Err(Violation::Reserve);
             }
             vet_scale(scale, replicas, replicas.checked_sub(1), &policy)

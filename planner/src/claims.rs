@@ -24,17 +24,22 @@ pub struct Claims {
 impl Claims {
     /// Of the actions under way.
     /// Those of a collector before this one, which stand only in the services' labels, are among them.
-    pub(crate) fn of(memory: &Memory, swarm: &Swarm, now: Timestamp) -> Self {
-        let unended = swarm.services.iter().filter(|(id, found)| found.action_marked && memory.in_flight(id).is_none());
+    pub fn of(memory: &Memory, swarm: &Swarm, now: Timestamp) -> Self {
         let mut nodes = BTreeMap::new();
-        for node in memory.nodes_in_flight() {
+        let marked = unended(memory, swarm).flatten();
+        for node in memory.nodes_in_flight().chain(marked) {
             *nodes.entry(node.clone()).or_insert(0) += 1;
         }
         Self {
-            in_flight: memory.in_flight_count() + unended.count(),
+            in_flight: memory.in_flight_count() + unended(memory, swarm).count(),
             within_hour: memory.begun_within_hour(now),
             nodes,
         }
+    }
+
+    /// How many actions are under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// One more.
@@ -79,4 +84,11 @@ impl Claims {
         let max = policy.limits.actions_per_node;
         if self.on(id) >= max { Err(Withheld::NodeInFlight { node: node.clone(), max }) } else { Ok(()) }
     }
+}
+
+/// The nodes of each action that a collector before this one began. A mark that cannot be read is left out: nobody will
+/// ever end that, and it would stand in the way of all others.
+fn unended<'a>(memory: &'a Memory, swarm: &'a Swarm) -> impl Iterator<Item = &'a Vec<NodeId>> {
+    let services = swarm.services.iter().filter(|(id, _)| memory.in_flight(id).is_none());
+    services.filter_map(|(_, service)| service.action_nodes.as_ref())
 }

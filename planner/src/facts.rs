@@ -144,14 +144,16 @@ pub struct Service {
     pub version: u64,
     /// How it is replicated.
     pub mode: Mode,
-    /// How many replicas it had before SwarmGuard added some, if nobody else has changed their number since.
-    pub scaled_from: Option<u64>,
+    /// The note of replicas that SwarmGuard added.
+    pub scaled: Option<Scaled>,
     /// What its owner chose.
     pub labels: Labels,
     /// Where Swarm stands with its last update.
     pub update: UpdateState,
     /// Whether it carries the mark of an action that has not ended.
     pub action_marked: bool,
+    /// The nodes that this action leaves and reaches; absent where there is none, or where the mark cannot be read.
+    pub action_nodes: Option<Vec<NodeId>>,
     /// Whether its spec has a placement, be it an empty one. API clients may leave it out; Docker's own never does.
     pub has_placement: bool,
     /// Where its tasks may run.
@@ -187,6 +189,16 @@ impl Service {
     pub fn running(&self) -> usize {
         self.tasks.values().filter(|task| task.is_running()).count()
     }
+}
+
+/// How many replicas there were before SwarmGuard added some, and with them. It is void where somebody else has changed
+/// their number since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scaled {
+    /// Before.
+    pub from: u64,
+    /// With them.
+    pub to: u64,
 }
 
 /// A port on the node itself.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
 use crate::cooldown::Cooldown;
+use crate::facts::{Mode, Scaled, Service, Swarm};
 use crate::plan::ActionKind;
 use crate::policy::HOUR;
 
@@ -45,6 +46,8 @@ struct ServiceMemory {
     migrated: Cooldown,
     scaled_up: Cooldown,
     scaled_down: Cooldown,
+    /// A note of replicas that somebody has voided: should their number ever be the same again, it is not SwarmGuard's.
+    voided: Option<Scaled>,
     touched_at: Timestamp,
 }
 
@@ -62,6 +65,8 @@ pub enum EndedBy {
     Us,
     /// Somebody changed the service while it was under way.
     Somebody,
+    /// Nobody yet: it is taken over again.
+    Nobody,
 }
 
 impl Memory {
@@ -74,7 +79,7 @@ impl Memory {
         self.forget_beyond(SERVICES_MAX);
     }
 
-    /// An action has ended, well or not: its cooldown starts. One that somebody else cut short is no move.
+    /// An action has ended, well or not: its cooldown starts. Only one that is over, and that nobody else cut short, is a move.
     pub fn ended(&mut self, service: &ServiceId, kind: ActionKind, by: EndedBy, now: Timestamp) {
         let memory = self.services.entry(service.clone()).or_default();
         memory.in_flight = None;
@@ -111,6 +116,27 @@ impl Memory {
     /// Until when nothing is tried after refusals; `None` if that time has passed.
     pub fn refused_until(&self, service: &ServiceId, now: Timestamp) -> Option<Timestamp> {
         self.services.get(service).map(|memory| memory.refused_until).filter(|until| now < *until)
+    }
+
+    /// Looks which notes of replicas somebody has voided.
+    pub fn saw(&mut self, swarm: &Swarm) {
+        for (id, service) in &swarm.services {
+            let Some(scaled) = service.scaled else { continue };
+            let Mode::Replicated { replicas } = service.mode else { continue };
+            // While an action is under way the note is the one before it.
+            if replicas != scaled.to && !service.action_marked && self.in_flight(id).is_none() {
+                self.services.entry(id.clone()).or_default().voided = Some(scaled);
+            }
+        }
+        self.forget_beyond(SERVICES_MAX);
+    }
+
+    /// How many replicas a service had before SwarmGuard added some, if nobody else has changed their number since.
+    pub fn scaled_from(&self, id: &ServiceId, service: &Service) -> Option<u64> {
+        let scaled = service.scaled?;
+        let is_void = self.services.get(id).is_some_and(|memory| memory.voided == Some(scaled));
+        let holds = service.mode == Mode::Replicated { replicas: scaled.to } && !is_void;
+        holds.then_some(scaled.from)
     }
 
     /// The action that is being executed on a service.

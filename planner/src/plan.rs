@@ -168,7 +168,7 @@ impl<'a> Wanted<'a> {
         let mut findings = rules::findings(facts, service, &policy, memory.last_ended(id), now);
         // While one container has too much to do, the service is not idle, whatever the others do.
         if findings.is_empty() {
-            findings.extend(rules::idle(facts, service, &policy, now));
+            findings.extend(rules::idle(facts, service, memory.scaled_from(id, service), &policy, now));
         }
         (!findings.is_empty()).then_some(Self { id, service, policy, engagement, problems, findings })
     }
@@ -185,11 +185,22 @@ impl Sick {
             .filter(|finding| finding.condition == Condition::Sick)
             .map(|finding| &finding.node)
             .collect();
-        let fresh = facts.reports.values().filter(|report| now.since(report.received_at) <= policy.metric_window);
-        let (sick, nodes) = (sick.len(), fresh.count());
-        let are_too_many =
-            sick >= SICK_NODES_MIN && sick as f32 * 100.0 > policy.limits.sick_nodes_percent * nodes as f32;
-        Self { sick, nodes, are_too_many }
+        let sick = sick.len();
+        if sick < SICK_NODES_MIN {
+            return Self { sick, nodes: 0, are_too_many: false };
+        }
+        // Of the nodes where one of those could be seen: others would only water it down.
+        let services = facts.swarm.iter().flat_map(|swarm| swarm.services.values());
+        let movable = services.filter(|service| service.may_move() && !service.labels.are_off());
+        let nodes: BTreeSet<&NodeId> = movable
+            .flat_map(|service| service.tasks.values().filter(|task| task.is_running()))
+            .filter_map(|task| task.node.as_ref())
+            .filter(|node| {
+                facts.reports.get(*node).is_some_and(|report| now.since(report.received_at) <= policy.metric_window)
+            })
+            .collect();
+        let nodes = nodes.len();
+        Self { sick, nodes, are_too_many: sick as f32 * 100.0 > policy.limits.sick_nodes_percent * nodes as f32 }
     }
 }
 

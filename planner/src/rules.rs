@@ -139,9 +139,9 @@ pub fn findings(
     for task in service.tasks.values().filter(|task| task.is_running()) {
         let (Some(container), Some(node)) = (task.container, &task.node) else { continue };
         let windows = [facts.containers.get(&container), facts.by_hand.get(&container)];
-        // A manager whose clock is ahead would have it begin later than it was seen.
-        let running_since =
-            task.running_since.filter(|since| facts.swarm.as_ref().is_none_or(|swarm| *since <= swarm.seen_at));
+        // Beyond doubt in the future: a clock that is wrong, by which it would never settle.
+        let seen_at = facts.swarm.as_ref().map_or(now, |swarm| swarm.seen_at);
+        let running_since = task.running_since.filter(|since| *since <= seen_at + policy.startup_period);
         let settled_at = running_since.map(|since| since + policy.startup_period);
         let look = Look { container, node, settled_at, since, policy, now };
         findings.extend(windows.into_iter().flatten().filter_map(|window| look.at(window)));
@@ -236,8 +236,15 @@ fn rank(condition: &Condition) -> u8 {
 }
 
 /// The busiest container of a service that has more replicas than its minimum and could do with one fewer at present.
-pub fn idle(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Finding> {
-    scale_down::find(facts, service, policy, now)
+/// `scaled_from` is how many it had before SwarmGuard added some.
+pub fn idle(
+    facts: &Facts,
+    service: &Service,
+    scaled_from: Option<u64>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Finding> {
+    scale_down::find(facts, service, scaled_from, policy, now)
 }
 
 /// How many nodes have sick containers.
@@ -245,7 +252,7 @@ pub fn idle(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -
 pub struct Sick {
     /// Nodes with a sick container.
     pub sick: usize,
-    /// Nodes that report.
+    /// Nodes that report and could have one; not counted where so few are sick that it does not matter.
     pub nodes: usize,
     /// Whether that is more than can be believed.
     pub are_too_many: bool,

@@ -14,19 +14,18 @@ impl ControlLoop {
         let mut state = self.shared.state();
         // What a person said since, the Swarm does not know yet.
         if state.pauses_unsaved {
-            self.pauses_known = true;
             return;
         }
         match read {
             Ok(pauses) => {
                 self.pauses_kept.back();
-                self.pauses_known = true;
+                state.pauses_known = true;
                 state.fleet.record_pauses(pauses);
             }
             Err(error) => {
                 self.pauses_kept.lost(&error);
-                if !self.pauses_known {
-                    let reason = Some("what was paused cannot be read; resume ends that".to_owned());
+                if !state.pauses_known {
+                    let reason = Some("what was paused cannot be read; to resume all ends that".to_owned());
                     let all = Some(Pause { until: None, reason });
                     state.fleet.record_pauses(Pauses { all, ..Pauses::default() });
                 }

@@ -91,7 +91,7 @@ struct Watch {
     begun: Timestamp,
     looked_at: Timestamp,
     look: u32,
-    /// Taking our part out is safe: nothing that is not healthy could be kept for what is.
+    /// Taking our part out is safe, as far as the last look showed.
     clear: bool,
 }
 
@@ -100,6 +100,8 @@ struct Watch {
 struct Ending {
     begun: Timestamp,
     revert: bool,
+    /// It is ended before it has come to its end, for somebody else: where that is not safe any more, it is watched on.
+    instead_of: Option<Watch>,
     state: State,
     detail: Option<String>,
 }
@@ -190,6 +192,7 @@ impl Course {
         match answer {
             Answer::Tasks(tasks) => {
                 // An answer that does not come is not progress, and no ground to take anything back on.
+                watch.clear = false;
                 if let Ok(tasks) = tasks
                     && let Some(step) = self.saw_tasks(&mut watch, &tasks, now)
                 {
@@ -209,7 +212,9 @@ impl Course {
                         if found.changed && watch.clear {
                             let why =
                                 "someone else changed the service: what was ours is taken out, the rest is theirs";
-                            return self.end(State::Superseded, why.to_owned(), false, now);
+                            let (state, detail) = (State::Superseded, Some(why.to_owned()));
+                            let instead_of = Some(watch);
+                            return self.attempt(Ending { begun: now, revert: false, instead_of, state, detail });
                         }
                     }
                     Ok(_) => return self.done(State::Superseded, describe(&SwarmError::Superseded)),
@@ -233,7 +238,7 @@ impl Course {
     fn saw_tasks(&mut self, watch: &mut Watch, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
         let progress = swarm::progress(&self.mark, tasks.iter().map(|(_, task)| task));
         let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
-        watch.clear = retreat == Retreat::Clear;
+        watch.clear = self.may_yield(&retreat);
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_late = now.since(watch.begun) > self.deadline;
@@ -265,25 +270,34 @@ impl Course {
     }
 
     fn end(&mut self, state: State, detail: impl Into<Option<String>>, revert: bool, now: Timestamp) -> Step {
-        let ending = Ending { begun: now, revert, state, detail: detail.into() };
+        let ending = Ending { begun: now, revert, instead_of: None, state, detail: detail.into() };
         self.attempt(ending)
     }
 
     fn attempt(&mut self, ending: Ending) -> Step {
         let revert = ending.revert;
-        self.phase = Phase::Ending(ending);
         // Between two attempts a replacement may have been given a node: then putting the spec back is not safe any more.
-        if revert { Step::ReadTasks } else { Step::End { revert } }
+        let look = revert || ending.instead_of.is_some();
+        self.phase = Phase::Ending(ending);
+        if look { Step::ReadTasks } else { Step::End { revert } }
     }
 
     fn ending(&mut self, ending: Ending, answer: Answer, now: Timestamp) -> Step {
         let failed = match answer {
             Answer::Tasks(Ok(tasks)) => {
-                if swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task)) == Retreat::Clear {
-                    self.phase = Phase::Ending(ending);
-                    return Step::End { revert: true };
+                let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
+                let revert = ending.revert;
+                match ending.instead_of {
+                    Some(watch) if !self.may_yield(&retreat) => {
+                        self.phase = Phase::Watching(watch);
+                        return Step::Pause(WATCH_PAUSE);
+                    }
+                    None if retreat != Retreat::Clear => SwarmError::Moving,
+                    Some(_) | None => {
+                        self.phase = Phase::Ending(ending);
+                        return Step::End { revert };
+                    }
                 }
-                SwarmError::Moving
             }
             Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
             Answer::Updated(Err(error)) | Answer::Tasks(Err(error)) => error,
@@ -334,6 +348,11 @@ impl Course {
                 step
             }
         }
+    }
+
+    /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark.
+    fn may_yield(&self, retreat: &Retreat) -> bool {
+        *retreat == Retreat::Clear || !matches!(self.mark.change, mark::Change::Migrate { .. })
     }
 
     /// As many tasks run as before, and nothing more is to come on these nodes.

@@ -71,6 +71,13 @@ fn take(shared: &Shared, service: Option<&str>, pause: Option<Pause>) -> Answer 
     if state.fleet.facts().swarm.is_none() {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the Swarm's state is not known yet: try again");
     }
+    let resumes_all = service.is_none() && pause.is_none();
+    if !state.pauses_known && !resumes_all {
+        let why =
+            "what is paused already cannot be read, and would be lost: try again, or resume all, which forgets it";
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    state.pauses_known = true;
     if let Err(error) = state.fleet.pause(service, pause) {
         let status = match error {
             PauseError::Service { .. } => StatusCode::NOT_FOUND,

@@ -242,8 +242,3 @@ async fn within<T>(answer: impl Future<Output = Result<T, DockerError>>) -> Resu
 fn failed(what: &'static str) -> impl Fn(DockerError) -> SwarmError {
     move |source| SwarmError::Docker { what, source }
 }
-
-/// Whether a service's labels carry a mark, readable or not.
-fn is_marked(labels: Option<&HashMap<String, String>>) -> bool {
-    labels.is_some_and(|labels| labels.contains_key(LABEL))
-}

@@ -113,6 +113,19 @@ impl Mark {
         Self { v: MARK_VERSION, id, times, replicas, change, original: Original::default() }
     }
 
+    /// Reads the label's value, if it is one that this build can read.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str::<Self>(text).ok().filter(|mark| mark.v == MARK_VERSION)
+    }
+
+    /// The nodes that are left and reached.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        match &self.change {
+            Change::Migrate { source, target, .. } => vec![source.clone(), target.clone()],
+            Change::ScaleUp { .. } | Change::ScaleDown { .. } => Vec::new(),
+        }
+    }
+
     /// What the action does.
     pub fn kind(&self) -> ActionKind {
         match self.change {

@@ -10,7 +10,7 @@ use swarmguard_planner::plan::Action;
 use swarmguard_wire::NodeId;
 
 use super::SwarmError;
-use super::mark::{Change, LABEL, MARK_VERSION, Mark, Marked, Original, Scaled};
+use super::mark::{Change, LABEL, Mark, Marked, Original, Scaled};
 
 /// A spec to be sent, and the version of the service that it rests on.
 pub type Update = (u64, Value);
@@ -171,8 +171,7 @@ fn take_label(spec: &mut Value, label: &str, labels_absent: bool) {
 
 /// The mark in a spec's labels, if there is one that this build can read.
 fn mark(spec: &Value) -> Option<Mark> {
-    let text = spec["Labels"][LABEL].as_str()?;
-    serde_json::from_str::<Mark>(text).ok().filter(|mark| mark.v == MARK_VERSION)
+    Mark::parse(spec["Labels"][LABEL].as_str()?)
 }
 
 /// Whether a spec's labels carry a mark, readable or not.
@@ -268,6 +267,7 @@ fn remove(value: &mut Value, key: &str) {
 mod tests {
     use super::*;
     use crate::journal::TimeLine;
+    use crate::swarm::mark::MARK_VERSION;
 
     fn mark_of(change: Change) -> Mark {
         let times = TimeLine::default();

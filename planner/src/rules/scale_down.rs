@@ -22,10 +22,16 @@ const TOLERANCE: f32 = 0.1;
 type Load = [f32; 3];
 
 /// The busiest container, if all are idle by their newest samples; nothing for a service that may lose no replica.
-pub(super) fn find(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Finding> {
+pub(super) fn find(
+    facts: &Facts,
+    service: &Service,
+    scaled_from: Option<u64>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Finding> {
     let scaling = &policy.scaling;
     let Mode::Replicated { replicas } = service.mode else { return None };
-    if replicas <= floor(service, scaling)? {
+    if replicas <= floor(service, scaled_from, scaling)? {
         return None;
     }
     let mut busiest: Option<(f32, ContainerId, NodeId, Sample)> = None;
@@ -53,9 +59,9 @@ pub(super) fn find(facts: &Facts, service: &Service, policy: &Policy, now: Times
 ///
 /// Only the owner knows whether replicas beyond the load are waste or a reserve. So what is given back is what SwarmGuard
 /// added, unless the owner chose a minimum for this very service.
-fn floor(service: &Service, scaling: &Scaling) -> Option<u64> {
+fn floor(service: &Service, scaled_from: Option<u64>, scaling: &Scaling) -> Option<u64> {
     let least = scaling.min_replicas.max(1);
-    if service.labels.choose_minimum() { Some(least) } else { Some(service.scaled_from?.max(least)) }
+    if service.labels.choose_minimum() { Some(least) } else { Some(scaled_from?.max(least)) }
 }
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {

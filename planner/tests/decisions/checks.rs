@@ -99,7 +99,7 @@ fn a_scale_down_takes_exactly_one_and_not_below_the_minimum() {
     let replicas = |from, to, min, expected| {
         let spoil = |world: &mut World, action: &mut Action| {
             world.policy.scaling.min_replicas = min;
-            world.service().scaled_from = Some(0);
+            world.service().scaled = Some(swarmguard_planner::facts::Scaled { from: 0, to: 2 });
             if let Action::ScaleUp(scale) = action.clone() {
                 *action = Action::ScaleDown(Scale { from, to, ..scale });
             }

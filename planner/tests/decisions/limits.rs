@@ -128,6 +128,7 @@ fn what_somebody_cut_short_or_swarm_refused_does_not_count() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
     (world.policy.limits.moves_per_hour, world.policy.limits.actions_per_hour) = (1, 1);
     world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Somebody, before(Duration::from_secs(60)));
+    world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Nobody, before(Duration::from_secs(55)));
     world.memory.started(&service_id(), ActionKind::Migrate, vec![], before(Duration::from_secs(50)));
     world.memory.refused(&service_id(), before(Duration::from_secs(50)));
     assert_eq!(acts(&world), 1);
@@ -141,11 +142,19 @@ fn what_a_collector_before_left_counts_as_under_way() {
     let mut world = two_sick_services();
     world.policy.limits.actions_in_flight = 1;
     let Outcome::Act { action } = world.plan().remove(0).outcome else { panic!("nothing is done") };
-    world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap().action_marked = true;
+    let zoo = world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap();
+    (zoo.action_marked, zoo.action_nodes) = (true, Some(vec![node_id("a")]));
     assert_eq!(acts(&world), 0);
     assert_eq!(withheld_by(&world, "web"), Withheld::TooManyInFlight { max: 1 });
     let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
     assert_eq!(vetted, Err(Violation::TooMany { in_flight: 1, within_hour: 0 }));
+    world.policy.limits.actions_in_flight = 2;
+    world.policy.limits.actions_per_node = 1;
+    assert_eq!(withheld_by(&world, "web"), Withheld::NodeInFlight { node: Name::new("a"), max: 1 });
+    let zoo = world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap();
+    zoo.action_nodes = None;
+    world.policy.limits.actions_in_flight = 1;
+    assert_eq!(acts(&world), 1, "a mark that cannot be read stands in nobody else's way");
 }
 
 #[test]
@@ -196,6 +205,17 @@ fn when_most_nodes_look_sick_nothing_is_moved() {
         change(&mut world);
         assert_ne!(withheld_by_or_none(&world, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));
     }
+    let mut watered_down = three_sick_nodes();
+    for name in ["d", "e", "f", "g", "h", "i"] {
+        let spare = watered_down.node("c").clone();
+        watered_down.swarm().nodes.insert(node_id(name), spare);
+        watered_down.facts.reports.insert(node_id(name), crate::world::report(20.0));
+    }
+    assert_eq!(
+        withheld_by(&watered_down, "web"),
+        Withheld::TooManySick { sick: 3, nodes: 3 },
+        "the others run nothing"
+    );
     let mut patient = world;
     patient.policy.limits.sick_nodes_percent = 100.0;
     assert_ne!(withheld_by_or_none(&patient, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));
@@ -221,8 +241,10 @@ fn the_cpu_of_a_container_that_has_just_started_is_not_looked_at() {
     assert_eq!(world.plan(), []);
     since(&mut world, NOW - 11);
     assert_eq!(acts(&world), 1);
+    since(&mut world, NOW + 1);
+    assert_eq!(world.plan(), [], "it began just after the last look at the Swarm");
     since(&mut world, NOW + 60);
-    assert_eq!(acts(&world), 1, "a manager's clock that is ahead is not believed");
+    assert_eq!(acts(&world), 1, "a manager's clock that is far ahead is not believed");
     let mut memory = World::new().seen(1, &[(10.0, 95.0, 5.0), (10.0, 95.0, 5.0)]);
     since(&mut memory, NOW - 1);
     assert_eq!(acts(&memory), 1, "memory is not released by waiting");

@@ -3,7 +3,7 @@
 use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, labels, service_id};
 use std::time::Duration;
 use swarmguard_planner::checks::{Violation, vet};
-use swarmguard_planner::facts::Mode;
+use swarmguard_planner::facts::{Mode, Scaled};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_planner::{Outcome, Withheld};
@@ -14,7 +14,7 @@ const COOLDOWN: u64 = 180;
 /// One of the two replicas was added by SwarmGuard.
 fn scaled() -> World {
     let mut world = World::new();
-    world.service().scaled_from = Some(1);
+    world.service().scaled = Some(Scaled { from: 1, to: 2 });
     world
 }
 
@@ -101,16 +101,38 @@ fn nothing_is_taken_from_a_service_at_its_minimum() {
 fn only_what_was_added_is_taken_unless_the_owner_chose_a_minimum() {
     let mut world = loaded(CALM, COOLDOWN);
     let Outcome::Act { action } = world.outcome() else { panic!("nothing is done") };
-    for scaled_from in [None, Some(2), Some(9)] {
-        world.service().scaled_from = scaled_from;
-        assert_eq!(world.plan(), [], "{scaled_from:?}");
+    let note = |from, to| Some(Scaled { from, to });
+    for scaled in [None, note(2, 2), note(9, 2), note(1, 3)] {
+        world.service().scaled = scaled;
+        assert_eq!(world.plan(), [], "{scaled:?}");
         let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
-        assert_eq!(vetted, Err(Violation::Reserve), "{scaled_from:?}");
+        assert_eq!(vetted, Err(Violation::Reserve), "{scaled:?}");
     }
     world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.min", "1")]);
-    world.service().scaled_from = None;
+    world.service().scaled = None;
     assert_eq!(scale_down(&world), (2, 1));
     assert_eq!(vet(&action, &world.facts, &world.policy, &world.memory, at(NOW)), Ok(()));
+}
+
+#[test]
+fn a_note_that_somebody_voided_does_not_come_back_with_the_number() {
+    let mut world = loaded(CALM, COOLDOWN);
+    world.service().mode = Mode::Replicated { replicas: 5 };
+    let swarm = world.swarm().clone();
+    world.memory.saw(&swarm);
+    world.service().mode = Mode::Replicated { replicas: 2 };
+    let swarm = world.swarm().clone();
+    world.memory.saw(&swarm);
+    assert_eq!(world.plan(), [], "the second replica is the owner's now");
+
+    let mut under_way = loaded(CALM, COOLDOWN);
+    under_way.service().mode = Mode::Replicated { replicas: 3 };
+    under_way.service().action_marked = true;
+    let swarm = under_way.swarm().clone();
+    under_way.memory.saw(&swarm);
+    under_way.service().mode = Mode::Replicated { replicas: 2 };
+    under_way.service().action_marked = false;
+    assert_eq!(scale_down(&under_way), (2, 1), "the number was SwarmGuard's");
 }
 
 #[test]

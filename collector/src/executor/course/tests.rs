@@ -127,8 +127,13 @@ fn what_somebody_else_did_meanwhile_supersedes_it() {
     check(taken_over(migrate()), seen(found("other", false)), &["tasks", "mark", "superseded"]);
     check(taken_over(migrate()), seen(Answer::Mark(Err(SwarmError::Gone))), &["tasks", "mark", "superseded"]);
     let mut changed = seen(found("ours", true));
-    changed.push((0, Answer::Updated(Ok(()))));
-    check(taken_over(migrate()), changed, &["tasks", "mark", "end", "superseded"]);
+    changed.extend([(0, tasks("AB")), (0, Answer::Updated(Ok(())))]);
+    check(taken_over(migrate()), changed, &["tasks", "mark", "tasks", "end", "superseded"]);
+    let mut unsafe_by_now = seen(found("ours", true));
+    unsafe_by_now.extend([(0, tasks("ABc")), (1, Answer::Paused)]);
+    check(taken_over(migrate()), unsafe_by_now, &["tasks", "mark", "tasks", "pause", "tasks"]);
+    let scaled = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, tasks("ABc")), (0, Answer::Updated(Ok(())))];
+    check(taken_over(mark(Change::ScaleUp { to: 3 })), scaled, &["tasks", "mark", "tasks", "end", "superseded"]);
     let waited_for = vec![(0, tasks("ABc")), (0, found("ours", true))];
     check(taken_over(migrate()), waited_for, &["tasks", "mark", "pause"]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::swarm::mark::Scaled;
+use crate::swarm::mark::{LABEL, Mark, Scaled};
 use bollard::models::{
     EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, Mount, MountType, Node,
     NodeSpecAvailabilityEnum, NodeSpecRoleEnum, NodeState, ResourceObject, Service, ServiceSpec,
@@ -47,10 +47,14 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         name: Name::new(spec.name.as_deref().unwrap_or_default()),
         version,
         mode: mode(&spec),
-        scaled_from: scaled_from(&spec),
+        scaled: labels
+            .get(SCALED_LABEL)
+            .and_then(|text| Scaled::parse(text))
+            .map(|it| facts::Scaled { from: it.from, to: it.to }),
         labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
         update: update_state(state),
-        action_marked: super::is_marked(spec.labels.as_ref()),
+        action_marked: labels.contains_key(LABEL),
+        action_nodes: labels.get(LABEL).and_then(|text| Mark::parse(text)).map(|mark| mark.nodes()),
         has_placement,
         constraints: placement.constraints.unwrap_or_default().iter().map(|text| Constraint::parse(text)).collect(),
         platforms: placement.platforms.unwrap_or_default().into_iter().map(platform).collect(),
@@ -62,12 +66,6 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         tasks: BTreeMap::new(),
     };
     Some((id, service))
-}
-
-fn scaled_from(spec: &ServiceSpec) -> Option<u64> {
-    let facts::Mode::Replicated { replicas } = mode(spec) else { return None };
-    let scaled = Scaled::parse(spec.labels.as_ref()?.get(SCALED_LABEL)?)?;
-    Some(scaled.from).filter(|_| scaled.to == replicas)
 }
 
 fn mode(spec: &ServiceSpec) -> facts::Mode {
