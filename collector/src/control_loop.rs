@@ -324,6 +324,7 @@ impl ControlLoop {
             self.taking_over.remove(service);
         }
         self.trusted_from = at;
+        let unfinished = (ended.state == State::Unfinished).then(|| self.memory.nodes_of(service));
         match ended.state {
             State::Refused => self.memory.refused(service, at),
             State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, at),
@@ -341,7 +342,7 @@ impl ControlLoop {
             sink.flush();
         }
         let mut state = self.shared.state();
-        state.fleet.distrust(service);
+        state.fleet.distrust(service, unfinished);
         state.journal.record_action(record);
     }
 

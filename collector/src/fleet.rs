@@ -129,12 +129,13 @@ impl Fleet {
         self.facts.forget(now);
     }
 
-    /// After an action the old view of its service is wrong: until the next one it counts as being acted on.
-    pub fn distrust(&mut self, service: &ServiceId) {
+    /// After an action the old view of its service is wrong: until the next one it counts as being acted on. One that may
+    /// still be under way, on these nodes, goes on counting against the limits.
+    pub fn distrust(&mut self, service: &ServiceId, unfinished: Option<Vec<NodeId>>) {
         let known = self.facts.swarm.as_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(service) = known {
             service.action_marked = true;
-            service.action_nodes = None;
+            service.action_nodes = unfinished.map(|nodes| service.action_nodes.take().unwrap_or(nodes));
         }
     }
 

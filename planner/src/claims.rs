@@ -10,6 +10,7 @@ use swarmguard_wire::{Name, NodeId, Timestamp};
 use crate::facts::Swarm;
 use crate::memory::Memory;
 use crate::plan::{Action, Withheld, seconds_left};
+use crate::planted::{Bug, has};
 use crate::policy::Policy;
 use crate::rules::Case;
 
@@ -69,7 +70,7 @@ impl Claims {
     }
 
     fn below(&self, in_flight: u32, per_hour: u32, case: &Case<'_>) -> Result<(), Withheld> {
-        if self.in_flight >= in_flight as usize {
+        if self.in_flight >= in_flight as usize && !has(Bug::TooManyInFlight) {
             return Err(Withheld::TooManyInFlight { max: in_flight });
         }
         if self.within_hour >= per_hour as usize {

@@ -29,6 +29,8 @@ pub mod plan;
 
 pub mod checks;
 
+pub mod planted;
+
 pub use facts::Facts;
 pub use memory::Memory;
 pub use plan::{Action, Decision, Outcome, Withheld, plan};

@@ -144,6 +144,12 @@ impl Memory {
         self.services.get(service).and_then(|memory| memory.in_flight.as_ref()).map(|action| action.kind)
     }
 
+    /// The nodes that the action being executed on a service leaves and reaches; none where there is no such action.
+    pub fn nodes_of(&self, service: &ServiceId) -> Vec<NodeId> {
+        let in_flight = self.services.get(service).and_then(|memory| memory.in_flight.as_ref());
+        in_flight.map(|action| action.nodes.clone()).unwrap_or_default()
+    }
+
     /// How many actions are being executed.
     pub fn in_flight_count(&self) -> usize {
         self.services.values().filter(|memory| memory.in_flight.is_some()).count()

@@ -16,6 +16,7 @@ use crate::claims::Claims;
 use crate::facts::{Facts, Service, UpdateState};
 use crate::labels::{Engagement, LabelProblem};
 use crate::memory::Memory;
+use crate::planted::{Bug, has};
 use crate::policy::{Policy, SICK_NODES_MIN};
 use crate::quiet::Quiet;
 use crate::rules::{self, Case, Condition, Finding, Sick};
@@ -215,10 +216,12 @@ fn decide(
         Ok(()) => first_action(case, &findings)?,
     };
     let outcome = match proposed {
-        Ok(action) if engagement == Engagement::Act => match quiet(case.facts, case.service, case.policy, case.now) {
-            None => Outcome::Act { action },
-            Some(quiet) => Outcome::Observe { action, because: Observed::Quiet { quiet } },
-        },
+        Ok(action) if engagement == Engagement::Act || has(Bug::NotEnabled) => {
+            match quiet(case.facts, case.service, case.policy, case.now) {
+                None => Outcome::Act { action },
+                Some(quiet) => Outcome::Observe { action, because: Observed::Quiet { quiet } },
+            }
+        }
         Ok(action) => Outcome::Observe { action, because: observed(case, problems) },
         Err(withheld) => Outcome::Withhold { withheld },
     };
@@ -277,13 +280,13 @@ pub(crate) fn seconds_left(until: Timestamp, now: Timestamp) -> u64 {
 fn guard(case: &Case<'_>) -> Result<(), Withheld> {
     let Case { swarm, id, service, policy, memory, now, .. } = *case;
     let age = now.since(swarm.seen_at);
-    if age > policy.metric_window {
+    if age > policy.metric_window && !has(Bug::StaleSwarm) {
         return Err(Withheld::SwarmStale { seconds: age.as_secs() });
     }
-    if let Some(kind) = memory.in_flight(id) {
+    if let Some(kind) = memory.in_flight(id).filter(|_| !has(Bug::SecondAction)) {
         return Err(Withheld::InFlight { kind: Some(kind) });
     }
-    if service.action_marked {
+    if service.action_marked && !has(Bug::SecondAction) {
         return Err(Withheld::InFlight { kind: None });
     }
     if let Some(until) = memory.refused_until(id, now) {
@@ -291,6 +294,7 @@ fn guard(case: &Case<'_>) -> Result<(), Withheld> {
     }
     match service.update {
         UpdateState::Settled => Ok(()),
+        _ if has(Bug::SomeonesUpdate) => Ok(()),
         state @ (UpdateState::Updating | UpdateState::Paused | UpdateState::RollingBack) => {
             Err(Withheld::UpdateInProgress { state })
         }

@@ -18,6 +18,7 @@ use crate::claims::Claims;
 use crate::facts::{Facts, Mode, Service, Swarm};
 use crate::memory::Memory;
 use crate::plan::{Action, ActionKind, Trigger, Withheld, seconds_left};
+use crate::planted::{Bug, has};
 use crate::policy::Policy;
 use crate::window::{Sample, Window};
 
@@ -185,7 +186,7 @@ struct Look<'a> {
 impl Look<'_> {
     fn at(&self, window: &Window) -> Option<Finding> {
         let newest = *window.newest()?;
-        if self.now.since(newest.sampled_at) > self.policy.metric_window {
+        if self.now.since(newest.sampled_at) > self.policy.metric_window && !has(Bug::StaleSample) {
             return None;
         }
         let newest_condition = self.condition(&newest, self.policy);
@@ -314,11 +315,16 @@ pub fn propose(case: &Case<'_>, finding: &Finding) -> Result<Action, Withheld> {
 
 /// Enough ticks in a row match.
 fn in_a_row(finding: &Finding, needed: u32) -> Result<(), Withheld> {
-    if finding.streak < needed { Err(Withheld::Streak { seen: finding.streak, needed }) } else { Ok(()) }
+    if finding.streak < needed && !has(Bug::OneTickIsEnough) {
+        Err(Withheld::Streak { seen: finding.streak, needed })
+    } else {
+        Ok(())
+    }
 }
 
 /// The last action of a kind was long enough ago.
 fn cooled_down(case: &Case<'_>, kind: ActionKind, length: Duration) -> Result<(), Withheld> {
+    let length = if has(Bug::NoCooldown) { Duration::ZERO } else { length };
     match case.memory.cooldown(case.id, kind).until(length, case.now) {
         Some(until) => Err(Withheld::Cooldown { kind, until, seconds_left: seconds_left(until, case.now) }),
         None => Ok(()),
@@ -332,7 +338,7 @@ fn converged(case: &Case<'_>) -> Result<u64, Withheld> {
         Mode::Global | Mode::Job => return Err(Withheld::NotReplicated),
     };
     let running = case.service.running() as u64;
-    if running < replicas {
+    if running < replicas && !has(Bug::NotConverged) {
         return Err(Withheld::NotConverged { running, wanted: replicas });
     }
     Ok(replicas)

@@ -10,6 +10,7 @@ mod lab;
 mod report;
 mod run;
 mod setup;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -62,6 +63,21 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Run SwarmGuard in made-up worlds with faults; exit code 1 when a promise is broken in one
+    Simulate {
+        /// How many worlds, each from the next seed
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first seed [default: random]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Show what happens in the first one
+        #[arg(long)]
+        trace: bool,
+        /// Days of a noisy but healthy Swarm, in which nothing is to be done
+        #[arg(long)]
+        calm: bool,
+    },
     /// The Swarm on one machine, alone
     Lab {
         #[command(subcommand)]
@@ -81,6 +97,7 @@ fn main() -> ExitCode {
         Command::Drill { what } => drill::run(*what),
         Command::Demo { keep } => demo::run(keep),
         Command::Fuzz { seconds } => fuzz::run(seconds),
+        Command::Simulate { seeds, seed, trace, calm } => simulate::run(seeds, seed, trace, calm),
         Command::Lab { action } => lab::run(action),
         Command::Test => test::run(),
         Command::Tidy => tidy::run(),

@@ -28,6 +28,8 @@ pub(crate) fn run() -> Result<()> {
     tidy::run()?;
     step(begun, "unit and integration tests");
     run_command(without_preparations())?;
+    step(begun, "made-up worlds with faults");
+    run_command(cargo(&["test", "--release", "--quiet", "--package", "swarmguard-sim", "--", "--nocapture"]))?;
     step(begun, "building the static release binaries of both architectures");
     let mut on_other_kernels = cargo(&["test", "--quiet", "--package", "swarmguard-kernels", "--", "--nocapture"]);
     for arch in Arch::ALL {
@@ -53,10 +55,17 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// All tests but those that need what is built and brought up here.
+/// All tests but those that need what is built and brought up here, and the simulation, which wants optimized code.
 fn without_preparations() -> Command {
     let mut tests = cargo(&["test", "--quiet", "--workspace"]);
-    tests.args(["--exclude", "swarmguard-end-to-end", "--exclude", "swarmguard-kernels"]);
+    tests.args([
+        "--exclude",
+        "swarmguard-end-to-end",
+        "--exclude",
+        "swarmguard-kernels",
+        "--exclude",
+        "swarmguard-sim",
+    ]);
     tests
 }
 

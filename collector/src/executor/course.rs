@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use swarmguard_planner::Action;
 use swarmguard_planner::facts::Task;
+use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use super::{Ended, describe};
@@ -243,7 +244,7 @@ impl Course {
         watch.looked_at = now;
         let is_late = now.since(watch.begun) > self.deadline;
         // A move that is decided stands, though an old task may take its time to finish what it does.
-        if progress.is_done() || is_late && progress.is_decided() {
+        if progress.is_done() || has(Bug::EndsTooEarly) || is_late && progress.is_decided() {
             self.ended.reached = self.reached(tasks);
             return Some(self.end(State::Completed, None, false, now));
         }
@@ -254,6 +255,7 @@ impl Course {
         let late = format!("what was asked for did not run within {} s", self.deadline.as_secs());
         match retreat {
             Retreat::Clear => self.end(State::Reverted, late, true, now),
+            Retreat::From(_) if has(Bug::RevertsAtOnce) => self.end(State::Reverted, late, true, now),
             Retreat::From(nodes) => {
                 let step = Step::BackOut { nodes: nodes.clone() };
                 self.phase = Phase::BackingOut(BackOut { begun: now, nodes, waiting: false, late });
@@ -277,7 +279,7 @@ impl Course {
     fn attempt(&mut self, ending: Ending) -> Step {
         let revert = ending.revert;
         // Between two attempts a replacement may have been given a node: then putting the spec back is not safe any more.
-        let look = revert || ending.instead_of.is_some();
+        let look = revert && !has(Bug::RevertsAtOnce) || ending.instead_of.is_some();
         self.phase = Phase::Ending(ending);
         if look { Step::ReadTasks } else { Step::End { revert } }
     }

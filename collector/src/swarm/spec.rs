@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 use swarmguard_planner::labels::SCALED_LABEL;
 use swarmguard_planner::plan::Action;
+use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::NodeId;
 
 use super::SwarmError;
@@ -93,7 +94,9 @@ fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
             // Without one the user's spec could not be put back: see `Withheld::NoPlacement`.
             let constrained = constrained(placement(spec)?.clone(), added);
             *placement(spec)? = constrained;
-            spec["UpdateConfig"] = start_first(&spec["UpdateConfig"]);
+            if !has(Bug::StopFirst) {
+                spec["UpdateConfig"] = start_first(&spec["UpdateConfig"]);
+            }
         }
         Change::ScaleUp { to } | Change::ScaleDown { to } => *replicas(spec)? = json!(to),
     }
@@ -116,6 +119,7 @@ fn exclude_instead(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> Resul
 /// Takes the mark away and what `apply` wrote; `revert` also takes back the replica.
 fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), SwarmError> {
     match &mark.change {
+        Change::Migrate { .. } if has(Bug::ForgetsConstraints) => {}
         Change::Migrate { added, .. } => {
             let original = &mark.original.placement;
             let placement = placement(spec)?;
@@ -124,7 +128,9 @@ fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), SwarmError> {
             } else {
                 remove_constraints(placement, added);
             }
-            restore_update_config(spec, &mark.original.update_config);
+            if !has(Bug::ForgetsUpdateConfig) {
+                restore_update_config(spec, &mark.original.update_config);
+            }
         }
         Change::ScaleUp { to } if revert => {
             if *replicas(spec)? == json!(to) {
@@ -138,7 +144,9 @@ fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), SwarmError> {
             return record_scaled(spec, mark, *to, still);
         }
     }
-    take_label(spec, LABEL, mark.original.labels_absent);
+    if !has(Bug::ForgetsMark) {
+        take_label(spec, LABEL, mark.original.labels_absent);
+    }
     Ok(())
 }
 
@@ -150,7 +158,7 @@ fn record_scaled(spec: &mut Value, mark: &Mark, to: u64, still: bool) -> Result<
         Change::ScaleUp { .. } => before.map_or(mark.replicas, |before| before.from),
         Change::ScaleDown { .. } | Change::Migrate { .. } => before.map_or(to, |before| before.from),
     };
-    if !still || to <= from {
+    if !still || to <= from || has(Bug::ForgetsNote) {
         take_label(spec, SCALED_LABEL, labels_absent);
         return Ok(());
     }

@@ -13,6 +13,7 @@ use swarmguard_wire::{Name, NodeId};
 use super::{Case, Finding, trigger};
 use crate::placement::{Ineligible, Rejected, swarm_could_place, target_score};
 use crate::plan::{Migrate, Withheld, seconds_left};
+use crate::planted::{Bug, has};
 
 /// Most nodes named in a service's constraints, so that a spec stays small in a large Swarm.
 pub(super) const EXCLUDED_MAX: usize = 100;
@@ -24,7 +25,7 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
     if !case.service.has_placement {
         return Err(Withheld::NoPlacement);
     }
-    if let Some(mount) = &case.service.local_mount {
+    if let Some(mount) = case.service.local_mount.as_ref().filter(|_| !has(Bug::LocalStorage)) {
         return Err(Withheld::LocalStorage { mount: mount.clone() });
     }
     let source = &finding.node;
@@ -42,8 +43,11 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
     if scores.is_empty() {
         return Err(Withheld::NoTarget { nodes: rejected });
     }
-    let mut free: Vec<(&NodeId, f32)> =
-        scores.iter().filter(|(node, _)| !held.contains(*node)).map(|(node, score)| (*node, *score)).collect();
+    let mut free: Vec<(&NodeId, f32)> = scores
+        .iter()
+        .filter(|(node, _)| !held.contains(*node) || has(Bug::TargetHoldsTask))
+        .map(|(node, score)| (*node, *score))
+        .collect();
     // The map's order breaks ties: the sort is stable.
     free.sort_by(|a, b| a.1.total_cmp(&b.1));
     let Some((target, _)) = free.first() else {
@@ -105,7 +109,7 @@ fn excluded(case: &Case<'_>, source: &NodeId, target: &NodeId, held: &BTreeSet<&
     let elsewhere = case.swarm.nodes.iter().filter(|(id, node)| {
         *id != source
             && *id != target
-            && !held.contains(id)
+            && (!held.contains(id) || has(Bug::Bystander))
             && swarm_could_place(case.swarm, case.service, id, node).is_ok()
     });
     std::iter::once(source).chain(elsewhere.map(|(id, _)| id)).cloned().collect()

@@ -12,6 +12,7 @@ use swarmguard_wire::{ContainerId, NodeId, Timestamp};
 use super::{Case, Condition, Finding, trigger};
 use crate::facts::{Facts, Mode, Service};
 use crate::plan::{Scale, Withheld};
+use crate::planted::{Bug, has};
 use crate::policy::{Policy, Scaling};
 use crate::window::{Sample, Window};
 
@@ -60,7 +61,10 @@ pub(super) fn find(
 /// Only the owner knows whether replicas beyond the load are waste or a reserve. So what is given back is what SwarmGuard
 /// added, unless the owner chose a minimum for this very service.
 fn floor(service: &Service, scaled_from: Option<u64>, scaling: &Scaling) -> Option<u64> {
-    let least = scaling.min_replicas.max(1);
+    let least = if has(Bug::BelowMinimum) { 0 } else { scaling.min_replicas.max(1) };
+    if has(Bug::OwnersReplicas) {
+        return Some(least);
+    }
     if service.labels.choose_minimum() { Some(least) } else { Some(scaled_from?.max(least)) }
 }
 

@@ -6,10 +6,11 @@
 use super::{Case, Finding, trigger};
 use crate::placement::{Rejected, target_score};
 use crate::plan::{Scale, Withheld};
+use crate::planted::{Bug, has};
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {
     let max = case.policy.scaling.max_replicas;
-    if replicas >= max {
+    if replicas >= max && !has(Bug::AboveMaximum) {
         return Err(Withheld::MaxReplicas { max });
     }
     let mut rejected = Vec::new();

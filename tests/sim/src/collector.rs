@@ -1,0 +1,377 @@
+//! SwarmGuard's collector in a made-up world: the real planner, checks, memory and course of actions. What stands here
+//! in place of the real loop is only who calls whom, by this world's clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use swarmguard_collector::executor::Ended;
+use swarmguard_collector::executor::course::{Answer, Course, Step};
+use swarmguard_collector::journal::{State, TimeLine};
+use swarmguard_collector::swarm::docker::RawError;
+use swarmguard_collector::swarm::mark::{LABEL, Mark, Scaled};
+use swarmguard_collector::swarm::{SwarmError, spec};
+use swarmguard_planner::facts::{self, Facts, Service, Swarm, UpdateState};
+use swarmguard_planner::labels::{Labels, SCALED_LABEL};
+use swarmguard_planner::memory::EndedBy;
+use swarmguard_planner::placement::Constraint;
+use swarmguard_planner::plan::ActionKind;
+use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
+use swarmguard_wire::{Name, ServiceId, Timestamp};
+
+use crate::rng::Rng;
+use crate::swarmkit::{Refusal, SwarmKit};
+
+/// As the real loop's.
+const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
+
+/// How likely, in percent, it is that a manager's answer is lost, or the update with it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unreliable {
+    /// An update is not taken, and nobody says so.
+    pub lost_update: u64,
+    /// An update is taken, and nobody says so.
+    pub lost_answer: u64,
+    /// Somebody else was faster.
+    pub raced: u64,
+    /// A question is not answered.
+    pub lost_read: u64,
+}
+
+/// What the collector did to Swarm, for those who judge.
+#[derive(Debug, Clone)]
+pub enum Did {
+    /// It began an action; with the spec before, and what it rested on.
+    Began {
+        /// The action.
+        action: Box<Action>,
+        /// The service's spec just before.
+        before: Box<Value>,
+        /// When the Swarm was read that it rests on.
+        seen_at: Timestamp,
+    },
+    /// It changed the service otherwise: ended an action or backed out of one.
+    Changed(ServiceId),
+    /// The checks held back what the rules had planned.
+    HeldBack(String),
+    /// An action ended.
+    Ended(ServiceId, ActionKind, State),
+}
+
+/// A collector at work.
+#[derive(Debug)]
+pub struct Collector {
+    /// What it knows.
+    pub facts: Facts,
+    memory: Memory,
+    policy: Policy,
+    running: BTreeMap<ServiceId, Running>,
+    /// Not before then is an action taken over again.
+    later: BTreeMap<ServiceId, Timestamp>,
+    started_at: Timestamp,
+    actions: u64,
+    trusted_from: Timestamp,
+    rng: Rng,
+    /// What it did since somebody looked.
+    pub did: Vec<Did>,
+}
+
+#[derive(Debug)]
+struct Running {
+    course: Course,
+    kind: ActionKind,
+    step: Option<Step>,
+    answer: Option<Answer>,
+    at: Timestamp,
+}
+
+impl Collector {
+    /// One that has seen nothing yet.
+    #[must_use]
+    pub fn new(policy: Policy, rng: Rng, now: Timestamp) -> Self {
+        Self {
+            facts: Facts::default(),
+            memory: Memory::default(),
+            policy,
+            running: BTreeMap::new(),
+            later: BTreeMap::new(),
+            started_at: now,
+            actions: 0,
+            trusted_from: Timestamp::default(),
+            rng,
+            did: Vec::new(),
+        }
+    }
+
+    /// When one of its actions goes on.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.running.values().map(|running| running.at).min()
+    }
+
+    /// Reads the whole Swarm, takes over what it finds unfinished, and decides.
+    pub fn look(&mut self, kit: &SwarmKit, now: Timestamp) {
+        if now < self.trusted_from {
+            return;
+        }
+        let swarm = read(kit, now);
+        self.memory.saw(&swarm);
+        let marked: Vec<ServiceId> = swarm
+            .services
+            .iter()
+            .filter(|(id, service)| service.action_marked && !self.running.contains_key(*id))
+            .filter(|(id, _)| self.later.get(*id).is_none_or(|later| *later <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.facts.swarm = Some(swarm);
+        self.facts.forget(now);
+        for service in marked {
+            let Some(found) = kit.services.get(&service) else { continue };
+            let Some(mark) = found.spec["Labels"][LABEL].as_str().and_then(Mark::parse) else { continue };
+            let kind = mark.kind();
+            let (course, step) = Course::take_over(mark, self.policy.action_deadline, now);
+            self.running.insert(service, Running { course, kind, step: Some(step), answer: None, at: now });
+        }
+        self.decide(now);
+    }
+
+    /// Decides, as the real loop does.
+    pub fn decide(&mut self, now: Timestamp) {
+        let decisions = plan(&self.facts, &self.policy, &self.memory, now);
+        for decision in decisions {
+            let Outcome::Act { action } = decision.outcome else { continue };
+            if self.running.contains_key(&decision.service)
+                || self.later.get(&decision.service).is_some_and(|at| *at > now)
+            {
+                continue;
+            }
+            if let Err(violation) = checks::vet(&action, &self.facts, &self.policy, &self.memory, now) {
+                self.did.push(Did::HeldBack(format!("{}: {violation}", decision.service_name)));
+                continue;
+            }
+            self.start(action, now);
+        }
+    }
+
+    fn start(&mut self, action: Action, now: Timestamp) {
+        self.actions += 1;
+        let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
+        let (service, kind) = (action.trigger().service.clone(), action.kind());
+        let replicas = self.facts.swarm.as_ref().and_then(|swarm| swarm.services.get(&service)).map(|found| found.mode);
+        let replicas = match replicas {
+            Some(facts::Mode::Replicated { replicas }) => replicas,
+            Some(facts::Mode::Global | facts::Mode::Job) | None => 0,
+        };
+        let mut mark = Mark::new(id, &action, replicas, TimeLine::default());
+        mark.times.t4 = Some(now);
+        self.memory.started(&service, kind, action.nodes(), now);
+        let (course, step) = Course::begin(action, mark, self.policy.action_deadline);
+        self.running.insert(service, Running { course, kind, step: Some(step), answer: None, at: now });
+    }
+
+    /// Goes on with every action that is due.
+    pub fn go_on(&mut self, kit: &mut SwarmKit, unreliable: Unreliable, now: Timestamp) {
+        let due: Vec<ServiceId> =
+            self.running.iter().filter(|(_, running)| running.at <= now).map(|(id, _)| id.clone()).collect();
+        for service in due {
+            let Some(mut running) = self.running.remove(&service) else { continue };
+            let step = match running.answer.take() {
+                Some(answer) => running.course.next(answer, now),
+                None => match running.step.take() {
+                    Some(step) => step,
+                    None => continue,
+                },
+            };
+            let (answer, took) = match step {
+                Step::Done(ended) => {
+                    self.ended(&service, running.kind, &ended, now);
+                    continue;
+                }
+                Step::Pause(length) => (Answer::Paused, length),
+                step @ (Step::Begin { .. }
+                | Step::ReadMark
+                | Step::ReadTasks
+                | Step::End { .. }
+                | Step::BackOut { .. }) => {
+                    let answer = self.perform(kit, &service, &mut running.course, step, unreliable);
+                    (answer, Duration::from_millis(self.rng.between(2, 40)))
+                }
+            };
+            running.answer = Some(answer);
+            running.at = now + took;
+            self.running.insert(service, running);
+        }
+    }
+
+    fn perform(
+        &mut self,
+        kit: &mut SwarmKit,
+        service: &ServiceId,
+        course: &mut Course,
+        step: Step,
+        unreliable: Unreliable,
+    ) -> Answer {
+        let lost = || SwarmError::Raw { what: "asking the manager", source: RawError::Timeout };
+        let is_lost = self.rng.chance(unreliable.lost_read);
+        let found = kit.services.get(service).map(|found| {
+            json!({ "Version": { "Index": found.version }, "Spec": found.spec, "PreviousSpec": found.previous })
+        });
+        let found = found.ok_or(SwarmError::Gone);
+        match step {
+            Step::ReadMark if is_lost => Answer::Mark(Err(lost())),
+            Step::ReadMark => Answer::Mark(found.and_then(|found| spec::marked(&found)).map(|it| it.map(Box::new))),
+            Step::ReadTasks if is_lost => Answer::Tasks(Err(lost())),
+            Step::ReadTasks => {
+                let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
+                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), task_of(kit, task))).collect()))
+            }
+            Step::Begin { action } => {
+                let before = kit.services.get(service).map(|found| found.spec.clone()).unwrap_or_default();
+                let seen_at = self.facts.swarm.as_ref().map(|swarm| swarm.seen_at).unwrap_or_default();
+                let update = found.and_then(|found| spec::begin(found, &action, course.mark_mut()));
+                let (taken, answer) = self.update(kit, service, update, unreliable);
+                if taken {
+                    self.did.push(Did::Began { action, before: Box::new(before), seen_at });
+                }
+                answer
+            }
+            Step::End { revert } => {
+                let update = found.and_then(|found| spec::end(found, course.id(), revert));
+                self.change(kit, service, update, unreliable)
+            }
+            Step::BackOut { nodes } => {
+                let update = found.and_then(|found| spec::back_out(found, course.id(), &nodes));
+                self.change(kit, service, update, unreliable)
+            }
+            Step::Pause(_) | Step::Done(_) => Answer::Paused,
+        }
+    }
+
+    fn change(
+        &mut self,
+        kit: &mut SwarmKit,
+        service: &ServiceId,
+        update: Result<spec::Update, SwarmError>,
+        unreliable: Unreliable,
+    ) -> Answer {
+        let (taken, answer) = self.update(kit, service, update, unreliable);
+        if taken {
+            self.did.push(Did::Changed(service.clone()));
+        }
+        answer
+    }
+
+    /// Whether it was taken, and what the collector hears of it.
+    fn update(
+        &mut self,
+        kit: &mut SwarmKit,
+        service: &ServiceId,
+        update: Result<spec::Update, SwarmError>,
+        unreliable: Unreliable,
+    ) -> (bool, Answer) {
+        let lost = || SwarmError::Raw { what: "updating the service", source: RawError::Timeout };
+        let (version, changed) = match update {
+            Ok(update) => update,
+            Err(error) => return (false, Answer::Updated(Err(error))),
+        };
+        if self.rng.chance(unreliable.lost_update) {
+            return (false, Answer::Updated(Err(lost())));
+        }
+        if self.rng.chance(unreliable.raced) {
+            return (false, Answer::Updated(Err(SwarmError::Version { planned: version, found: version + 1 })));
+        }
+        match kit.update(service, version, changed) {
+            Ok(()) if self.rng.chance(unreliable.lost_answer) => (true, Answer::Updated(Err(lost()))),
+            Ok(()) => (true, Answer::Updated(Ok(()))),
+            Err(Refusal::Gone) => (false, Answer::Updated(Err(SwarmError::Gone))),
+            Err(Refusal::OutOfSequence) => {
+                (false, Answer::Updated(Err(SwarmError::Version { planned: version, found: version + 1 })))
+            }
+        }
+    }
+
+    fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
+        let unfinished = (ended.state == State::Unfinished).then(|| self.memory.nodes_of(service));
+        match ended.state {
+            State::Refused => self.memory.refused(service, now),
+            State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, now),
+            State::Unfinished => self.memory.ended(service, kind, EndedBy::Nobody, now),
+            State::Running | State::Completed | State::Reverted | State::Left => {
+                self.memory.ended(service, kind, EndedBy::Us, now);
+            }
+        }
+        if ended.state == State::Unfinished {
+            self.later.insert(service.clone(), now + TAKE_OVER_PAUSE);
+        } else {
+            self.later.remove(service);
+        }
+        self.trusted_from = now;
+        // Until the next look the old view of the service counts for nothing.
+        let known = self.facts.swarm.as_mut().and_then(|swarm| swarm.services.get_mut(service));
+        if let Some(known) = known {
+            known.action_marked = true;
+            known.action_nodes = unfinished.map(|nodes| known.action_nodes.take().unwrap_or(nodes));
+        }
+        self.did.push(Did::Ended(service.clone(), kind, ended.state.clone()));
+    }
+}
+
+/// The Swarm as a manager tells it.
+fn read(kit: &SwarmKit, now: Timestamp) -> Swarm {
+    let mut services = BTreeMap::new();
+    for (id, found) in &kit.services {
+        let labels: Vec<(String, String)> = found.spec["Labels"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(label, value)| (label.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect();
+        let label = |wanted: &str| labels.iter().find(|(label, _)| label == wanted).map(|(_, value)| value.as_str());
+        let constraints = found.spec["TaskTemplate"]["Placement"]["Constraints"].as_array();
+        let service = Service {
+            name: Name::new(found.spec["Name"].as_str().unwrap_or_default()),
+            version: found.version,
+            mode: found.mode(),
+            scaled: label(SCALED_LABEL).and_then(Scaled::parse).map(|it| facts::Scaled { from: it.from, to: it.to }),
+            labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
+            update: found.update,
+            action_marked: label(LABEL).is_some(),
+            action_nodes: label(LABEL).and_then(Mark::parse).map(|mark| mark.nodes()),
+            has_placement: found.spec["TaskTemplate"]["Placement"].is_object(),
+            constraints: constraints.into_iter().flatten().filter_map(Value::as_str).map(Constraint::parse).collect(),
+            platforms: Vec::new(),
+            reserved: facts::Resources::default(),
+            host_ports: Default::default(),
+            local_mount: found.spec["TaskTemplate"]["ContainerSpec"]["Mounts"][0]["Source"].as_str().map(str::to_owned),
+            replicas_per_node_max: found.spec["TaskTemplate"]["Placement"]["MaxReplicas"].as_u64(),
+            has_healthcheck: Some(true),
+            tasks: BTreeMap::new(),
+        };
+        services.insert(id.clone(), service);
+    }
+    for (id, task) in &kit.tasks {
+        if let Some(service) = services.get_mut(&task.service) {
+            service.tasks.insert(id.clone(), task_of(kit, task));
+        }
+    }
+    let nodes = kit.machines.iter().map(|(id, machine)| (id.clone(), machine.node.clone())).collect();
+    Swarm { seen_at: now, services, nodes }
+}
+
+fn task_of(_kit: &SwarmKit, task: &crate::swarmkit::Task) -> facts::Task {
+    facts::Task {
+        node: task.node.clone(),
+        slot: Some(task.slot),
+        state: task.state,
+        running_since: task.running_since,
+        desired_running: task.wanted,
+        desired_gone: !task.wanted,
+        container: task.container,
+    }
+}
+
+/// Whether somebody's update of the service is running.
+#[must_use]
+pub fn is_updating(update: UpdateState) -> bool {
+    update != UpdateState::Settled
+}

@@ -1,0 +1,245 @@
+//! What must never happen, and what must come about once nothing goes wrong any more. It shares no code with the planner
+//! and its checks: it looks at the Swarm itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+use swarmguard_collector::journal::State;
+use swarmguard_planner::plan::ActionKind;
+use swarmguard_planner::{Action, Policy};
+use swarmguard_wire::{ServiceId, Timestamp};
+
+use crate::collector::Did;
+use crate::swarmkit::{Happened, SwarmKit};
+
+const MARK: &str = "swarmguard.action";
+const SCALED: &str = "swarmguard.scaled";
+
+/// So long after something else went wrong with a service, fewer replicas may be that something's doing.
+const FAULT_COUNTS_FOR: Duration = Duration::from_secs(180);
+
+/// An action may take so long from its first update to its mark's end while nothing goes wrong: the deadline, a retreat and
+/// the pause before it is taken over again, and all that once more.
+const ENDS_WITHIN: Duration = Duration::from_secs(360);
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// When, since the world's beginning.
+    pub after: Duration,
+    /// Which service.
+    pub service: String,
+    /// Which promise, and how.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} s, {}: {}", self.after.as_secs_f64(), self.service, self.what)
+    }
+}
+
+/// Who wrote a service's spec last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Author {
+    Owner,
+    SwarmGuard,
+}
+
+/// Looks on.
+#[derive(Debug)]
+pub struct Judge {
+    policy: Policy,
+    begun_at: Timestamp,
+    authors: BTreeMap<ServiceId, Author>,
+    /// When something else went wrong last.
+    faults: BTreeMap<ServiceId, Timestamp>,
+    /// When each service's last action began.
+    begun: BTreeMap<ServiceId, Timestamp>,
+    /// When the last action of each kind on each service ended, as far as the collector at work saw it.
+    ended: BTreeMap<(ServiceId, ActionKind), Timestamp>,
+    /// What each owner wrote last; nothing where that cannot be told.
+    written: BTreeMap<ServiceId, Option<Value>>,
+    /// What was broken.
+    pub violations: Vec<Violation>,
+    /// Actions begun, ended as planned, and ended otherwise.
+    pub actions: [u64; 3],
+}
+
+impl Judge {
+    /// Of a world that begins now.
+    #[must_use]
+    pub fn new(policy: Policy, begun_at: Timestamp) -> Self {
+        Self {
+            policy,
+            begun_at,
+            authors: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            written: BTreeMap::new(),
+            violations: Vec::new(),
+            actions: [0; 3],
+        }
+    }
+
+    fn broken(&mut self, now: Timestamp, service: &ServiceId, what: impl Into<String>) {
+        let violation = Violation { after: now.since(self.begun_at), service: service.to_string(), what: what.into() };
+        self.violations.push(violation);
+    }
+
+    /// An owner wrote a spec; nothing where what it came to cannot be told.
+    pub fn wrote(&mut self, service: &ServiceId, spec: Option<Value>) {
+        self.authors.insert(service.clone(), Author::Owner);
+        self.written.insert(service.clone(), spec);
+    }
+
+    /// What an owner wrote last.
+    #[must_use]
+    pub fn written(&self, service: &ServiceId) -> Option<&Value> {
+        self.written.get(service).and_then(Option::as_ref)
+    }
+
+    /// Something else went wrong with a service.
+    pub fn fault(&mut self, service: &ServiceId, now: Timestamp) {
+        self.faults.insert(service.clone(), now);
+    }
+
+    /// Another collector begins, which does not know of cooldowns.
+    pub fn forgets(&mut self) {
+        self.ended.clear();
+    }
+
+    /// What the collector did.
+    pub fn did(&mut self, did: &Did, kit: &SwarmKit, now: Timestamp) {
+        match did {
+            Did::Began { action, before, seen_at } => self.began(action, before, *seen_at, kit, now),
+            Did::Changed(service) => {
+                self.authors.insert(service.clone(), Author::SwarmGuard);
+            }
+            Did::HeldBack(text) => {
+                let Ok(service) = "checks".parse() else { return };
+                self.broken(now, &service, format!("held back what the rules had planned: {text}"));
+            }
+            Did::Ended(service, kind, state) => {
+                if *state != State::Refused {
+                    self.ended.insert((service.clone(), *kind), now);
+                }
+                let place = if *state == State::Completed { 1 } else { 2 };
+                self.actions[place] += 1;
+            }
+        }
+    }
+
+    fn began(&mut self, action: &Action, before: &Value, seen_at: Timestamp, kit: &SwarmKit, now: Timestamp) {
+        self.actions[0] += 1;
+        let trigger = action.trigger();
+        let service = &trigger.service;
+        self.authors.insert(service.clone(), Author::SwarmGuard);
+        self.begun.insert(service.clone(), now);
+        let length = match action.kind() {
+            ActionKind::Migrate => self.policy.migration.cooldown,
+            ActionKind::ScaleUp => self.policy.scaling.scale_up_cooldown,
+            ActionKind::ScaleDown => self.policy.scaling.scale_down_cooldown,
+        };
+        if self.ended.get(&(service.clone(), action.kind())).is_some_and(|ended| now.since(*ended) < length) {
+            self.broken(now, service, "it was acted on within its cooldown");
+        }
+        let labels = &before["Labels"];
+        let mode = labels["swarmguard.mode"].as_str();
+        if labels["swarmguard.enable"] != "true" || mode.is_some_and(|mode| mode != "act") {
+            self.broken(now, service, "it was acted on though its owner did not allow it");
+        }
+        if !labels[MARK].is_null() {
+            self.broken(now, service, "it was acted on while another action was under way");
+        }
+        let oldest = self.policy.metric_window + Duration::from_secs(1);
+        if now.since(seen_at) > oldest || now.since(trigger.received_at) > oldest {
+            self.broken(now, service, "it was acted on by stale facts");
+        }
+        let had = before["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0);
+        let has = kit.services.get(service).map_or(0, crate::swarmkit::Service::replicas);
+        let number = |label: &str| labels[label].as_str().and_then(|text| text.parse::<u64>().ok());
+        let max = number("swarmguard.max").unwrap_or(self.policy.scaling.max_replicas);
+        let min = number("swarmguard.min").unwrap_or(self.policy.scaling.min_replicas);
+        match action {
+            Action::Migrate(_) if has != had => self.broken(now, service, "a migration changed the number of replicas"),
+            Action::ScaleUp(_) if has != had + 1 || has > max => {
+                self.broken(now, service, format!("from {had} to {has} replicas, and at most {max} are allowed"));
+            }
+            Action::ScaleDown(_) if has + 1 != had || has < min => {
+                self.broken(now, service, format!("from {had} to {has} replicas, and at least {min} are to stay"));
+            }
+            Action::ScaleDown(_) => {
+                let note: Option<Value> = labels[SCALED].as_str().and_then(|text| serde_json::from_str(text).ok());
+                let from = note.and_then(|note| note["from"].as_u64());
+                let chosen = number("swarmguard.min").is_some();
+                if !chosen && from.is_none_or(|from| has < from) {
+                    self.broken(now, service, "a replica was taken that its owner asked for");
+                }
+            }
+            Action::Migrate(_) | Action::ScaleUp(_) => {}
+        }
+        let marked = kit.services.values().filter(|found| !found.spec["Labels"][MARK].is_null()).count();
+        let max = self.policy.limits.actions_in_flight as usize;
+        if marked > max {
+            self.broken(now, service, format!("{marked} actions are under way, and at most {max} may be"));
+        }
+    }
+
+    /// What happened in the Swarm.
+    pub fn happened(&mut self, happened: &Happened, kit: &SwarmKit, now: Timestamp) {
+        let Happened::Stopped { service, left, replaced, outdated, .. } = happened else { return };
+        let wanted = kit.services.get(service).map_or(0, crate::swarmkit::Service::replicas);
+        let is_ours = self.authors.get(service) == Some(&Author::SwarmGuard);
+        let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= FAULT_COUNTS_FOR);
+        if is_ours && !replaced && !outdated && *left < wanted && !excused {
+            self.broken(now, service, format!("a healthy task was taken away: {left} of {wanted} replicas run"));
+        }
+    }
+
+    /// What must have come about by the end.
+    pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], now: Timestamp) {
+        for (id, service) in &kit.services {
+            if !service.spec["Labels"][MARK].is_null() {
+                if self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN) {
+                    self.broken(now, id, "its action has not ended");
+                }
+                continue;
+            }
+            let Some(written) = self.written(id) else { continue };
+            let note: Option<Value> =
+                service.spec["Labels"][SCALED].as_str().and_then(|text| serde_json::from_str(text).ok());
+            let (found, wanted) = (service.replicas(), written["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0));
+            let explained =
+                note.is_some_and(|note| note["to"] == found) || !written["Labels"]["swarmguard.min"].is_null();
+            if found != wanted && !explained {
+                self.broken(
+                    now,
+                    id,
+                    format!("it has {found} replicas, its owner asked for {wanted}, and no note says why"),
+                );
+                continue;
+            }
+            let (found, written) = (without_scaling(&service.spec), without_scaling(written));
+            if found != written {
+                self.broken(now, id, format!("its spec is not its owner's: {written} became {found}"));
+            }
+        }
+        for service in sick {
+            self.broken(now, service, "it is still sick, though it could have been helped");
+        }
+    }
+}
+
+/// A spec without what a scaling leaves in it until the replicas are given back.
+fn without_scaling(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(labels) = spec["Labels"].as_object_mut() {
+        labels.remove(SCALED);
+    }
+    spec["Mode"] = Value::Null;
+    spec
+}

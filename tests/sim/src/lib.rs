@@ -1,0 +1,23 @@
+//! SwarmGuard in worlds that are made up from a seed: its planner, its checks and its executor's course against a model of
+//! Swarm, agents, a network and people, with faults.
+//!
+//! - [`rng`]: numbers from a seed
+//! - [`swarmkit`]: the Swarm, which knows nothing of SwarmGuard
+//! - [`collector`]: SwarmGuard's collector: the real planner, checks and course, driven by this world's clock
+//! - [`script`]: what goes wrong in a world, and when
+//! - [`world`]: one world from its beginning to its end
+//! - [`judge`]: what must never happen, and what must come about once nothing goes wrong any more
+
+pub mod rng;
+
+pub mod swarmkit;
+
+pub mod collector;
+
+pub mod judge;
+pub mod script;
+pub mod world;
+
+pub use judge::Violation;
+pub use script::Script;
+pub use world::{Outcome, run};

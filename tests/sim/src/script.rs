@@ -1,0 +1,160 @@
+//! What goes wrong in a world, and when: drawn from a seed, and then a list that can be shortened.
+
+use std::time::Duration;
+
+use crate::rng::Rng;
+
+/// One thing that goes wrong, or that a person does. Which service, task or node it is about is drawn from `draw`, so
+/// that leaving out another event does not change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// After the world's beginning.
+    pub after: Duration,
+    /// What.
+    pub what: What,
+    /// Decides about whom.
+    pub draw: u64,
+}
+
+/// What may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A container gets sick of CPU or of memory.
+    Sick,
+    /// A service gets more to do than its replicas can bear, for so many seconds.
+    Busy(u64),
+    /// A container is high for a single tick.
+    Spike,
+    /// A container dies.
+    Crash,
+    /// A node stops, for so many seconds.
+    NodeDown(u64),
+    /// A node is cut off from manager and collector, for so many seconds.
+    CutOff(u64),
+    /// A node's agent is silent, for so many seconds; rather where somebody is sick.
+    AgentSilent(u64),
+    /// The collector is killed; the next one starts after so many seconds.
+    CollectorKilled(u64),
+    /// Messages are lost, late and doubled, for so many seconds.
+    BadNetwork(u64),
+    /// The manager's answers are lost and its updates raced, for so many seconds.
+    BadManager(u64),
+    /// A service's owner changes it.
+    Owner(Owner),
+}
+
+/// What a service's owner may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// `docker service update` with a new template.
+    Deploys,
+    /// `docker stack deploy`: the whole spec anew, without what is not in the owner's file.
+    DeploysStack,
+    /// `docker service scale`.
+    Scales,
+    /// `docker service rollback`.
+    RollsBack,
+    /// `swarmguard.enable` becomes false.
+    Disables,
+    /// `docker service rm`.
+    Removes,
+}
+
+/// A world's length and its events in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The seed of everything else: nodes, services, policy, timings.
+    pub seed: u64,
+    /// How long things may go wrong.
+    pub length: Duration,
+    /// Whether it is a day in which ticks are rare.
+    pub is_day: bool,
+    /// Whether nothing goes wrong but noise: then nothing is to be done at all.
+    pub is_calm: bool,
+    /// What goes wrong.
+    pub events: Vec<Event>,
+}
+
+/// One world in so many is a day long.
+pub const DAYS_IN: u64 = 10;
+
+/// What happens on a calm day.
+const CALM_EVENTS: u32 = 200;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+impl Script {
+    /// The script of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x5C21);
+        let is_day = seed.is_multiple_of(DAYS_IN);
+        let length = if is_day { DAY } else { Duration::from_secs(rng.between(120, 600)) };
+        let events = rng.between(1, 14);
+        let draw = |_| {
+            let after = Duration::from_millis(rng.between(5_000, u64::try_from(length.as_millis()).unwrap_or(5_000)));
+            let what = what(&mut rng);
+            Event { after, what, draw: rng.draw() }
+        };
+        Self { seed, length, is_day, is_calm: false, events: in_order((0..events).map(draw).collect()) }
+    }
+
+    /// A day of a Swarm that is noisy and healthy.
+    #[must_use]
+    pub fn calm_day(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0xCA13);
+        // So far apart that no two spikes are ticks in a row.
+        let apart = DAY / CALM_EVENTS;
+        let draw = |number| {
+            let after = apart * number + Duration::from_secs(rng.between(5, apart.as_secs() / 2));
+            let what = match rng.between(0, 9) {
+                0 => What::Crash,
+                1 => What::Owner(Owner::Deploys),
+                2 => What::AgentSilent(rng.between(10, 600)),
+                _ => What::Spike,
+            };
+            Event { after, what, draw: rng.draw() }
+        };
+        let events = in_order((0..CALM_EVENTS).map(draw).collect());
+        Self { seed, length: DAY, is_day: true, is_calm: true, events }
+    }
+
+    /// The fewest of its events that still fail, by leaving out one after the other.
+    #[must_use]
+    pub fn shortened(&self, fails: &dyn Fn(&Self) -> bool) -> Self {
+        let mut shortest = self.clone();
+        let mut place = 0;
+        while place < shortest.events.len() {
+            let mut shorter = shortest.clone();
+            shorter.events.remove(place);
+            if fails(&shorter) { shortest = shorter } else { place += 1 }
+        }
+        shortest
+    }
+}
+
+fn in_order(mut events: Vec<Event>) -> Vec<Event> {
+    events.sort_by_key(|event| event.after);
+    events
+}
+
+fn what(rng: &mut Rng) -> What {
+    match rng.between(0, 99) {
+        0..=24 => What::Sick,
+        25..=34 => What::Busy(rng.between(10, 120)),
+        35..=39 => What::Spike,
+        40..=46 => What::Crash,
+        47..=52 => What::NodeDown(rng.between(5, 120)),
+        53..=58 => What::CutOff(rng.between(2, 90)),
+        59..=64 => What::AgentSilent(rng.between(5, 200)),
+        65..=72 => What::CollectorKilled(rng.between(1, 20)),
+        73..=77 => What::BadNetwork(rng.between(5, 90)),
+        78..=82 => What::BadManager(rng.between(5, 90)),
+        83..=87 => What::Owner(Owner::Deploys),
+        88..=90 => What::Owner(Owner::DeploysStack),
+        91..=94 => What::Owner(Owner::Scales),
+        95..=96 => What::Owner(Owner::RollsBack),
+        97..=98 => What::Owner(Owner::Disables),
+        _ => What::Owner(Owner::Removes),
+    }
+}

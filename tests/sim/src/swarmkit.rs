@@ -1,0 +1,425 @@
+//! A model of SwarmKit, as far as SwarmGuard's actions depend on it.
+//!
+//! Orchestrator, updater, scheduler, restarts and the loss of nodes, after SwarmKit's sources (`manager/orchestrator`,
+//! `manager/scheduler`) and what was seen on a real Swarm. Where SwarmKit leaves open what happens, the seed decides.
+//! Nothing here knows SwarmGuard: it takes specs and gives tasks.
+
+mod place;
+mod update;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+use swarmguard_planner::facts::{Mode, Node, TaskState, UpdateState};
+use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId, Timestamp};
+
+use crate::rng::Rng;
+
+/// SwarmKit's default between a task's end and its replacement's start.
+pub const RESTART_DELAY: Duration = Duration::from_secs(5);
+
+/// A node is missed after three heartbeats of five seconds.
+pub const NODE_DOWN_AFTER: Duration = Duration::from_secs(15);
+
+/// What a task is, as the manager's store has it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The service's.
+    pub service: ServiceId,
+    /// Its slot.
+    pub slot: u64,
+    /// Its node, once it has one.
+    pub node: Option<NodeId>,
+    /// Its container, once it starts.
+    pub container: Option<ContainerId>,
+    /// How far it is, as its node said last.
+    pub state: TaskState,
+    /// Whether it is meant to run.
+    pub wanted: bool,
+    /// Since when it runs.
+    pub running_since: Option<Timestamp>,
+    /// The template it was made from, its placement left out, as text.
+    template: String,
+    /// The placement it was made from.
+    placement: Value,
+    /// When its state changes next, and to what.
+    due: Option<(Timestamp, TaskState)>,
+    /// It will never become healthy.
+    pub hopeless: bool,
+    /// Not before this is it given a node.
+    delayed_until: Timestamp,
+}
+
+impl Task {
+    /// Whether it runs and is meant to.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.state == TaskState::Running && self.wanted
+    }
+
+    fn is_alive(&self) -> bool {
+        self.state != TaskState::Ended
+    }
+}
+
+/// A service, as the manager's store has it.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its spec, as its owner or SwarmGuard wrote it last.
+    pub spec: Value,
+    /// The one before.
+    pub previous: Value,
+    /// Its version index.
+    pub version: u64,
+    /// Where the last update stands.
+    pub update: UpdateState,
+    /// Percent of its tasks that never become healthy.
+    pub hopeless_percent: u64,
+    /// The template of its spec, the placement left out, as text.
+    template: String,
+    /// Slots that have had a task.
+    slots: BTreeSet<u64>,
+    /// Slots whose task is being replaced, and by which.
+    replacing: BTreeMap<u64, TaskId>,
+    /// When the update counts as completed, if all is done by then.
+    settles_at: Option<Timestamp>,
+}
+
+fn template_of(spec: &Value) -> String {
+    let mut template = spec["TaskTemplate"].clone();
+    if let Some(template) = template.as_object_mut() {
+        template.remove("Placement");
+    }
+    template.to_string()
+}
+
+impl Service {
+    /// Replicas wanted.
+    #[must_use]
+    pub fn replicas(&self) -> u64 {
+        self.spec["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0)
+    }
+
+    /// How it is replicated.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        Mode::Replicated { replicas: self.replicas() }
+    }
+
+    fn placement(&self) -> &Value {
+        &self.spec["TaskTemplate"]["Placement"]
+    }
+}
+
+/// A node, as it is and as the manager sees it.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// What the manager knows.
+    pub node: Node,
+    /// Whether it runs at all.
+    pub up: bool,
+    /// Whether the manager can reach it.
+    pub reachable: bool,
+    /// When the manager misses it, or hears from it again.
+    due: Option<Timestamp>,
+}
+
+/// What changed within a step, for those who watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// A task began to run, healthy where there is a health check.
+    Runs(TaskId),
+    /// The manager has a task that ran healthily stopped, because of an update or a smaller number of replicas.
+    Stopped {
+        /// The task.
+        task: TaskId,
+        /// Its service.
+        service: ServiceId,
+        /// Others of the service that run.
+        left: u64,
+        /// Whether another task of its slot runs.
+        replaced: bool,
+        /// Whether it was made from another template than the service has now: its owner wants it replaced.
+        outdated: bool,
+    },
+    /// A task ended.
+    Ends(TaskId),
+}
+
+/// The Swarm.
+#[derive(Debug, Clone)]
+pub struct SwarmKit {
+    /// The time.
+    pub now: Timestamp,
+    /// Services.
+    pub services: BTreeMap<ServiceId, Service>,
+    /// Tasks, ended ones left out after a while.
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// Nodes.
+    pub machines: BTreeMap<NodeId, Machine>,
+    /// What has changed since somebody looked.
+    pub happened: Vec<Happened>,
+    version: u64,
+    made: u64,
+    rng: Rng,
+}
+
+/// Why an update is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such service.
+    Gone,
+    /// It does not rest on the newest version.
+    OutOfSequence,
+}
+
+impl SwarmKit {
+    /// Nodes without services.
+    #[must_use]
+    pub fn new(nodes: BTreeMap<NodeId, Node>, rng: Rng, now: Timestamp) -> Self {
+        let machine = |node| Machine { node, up: true, reachable: true, due: None };
+        let machines = nodes.into_iter().map(|(id, node)| (id, machine(node))).collect();
+        Self {
+            now,
+            services: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            machines,
+            happened: Vec::new(),
+            version: 10,
+            made: 0,
+            rng,
+        }
+    }
+
+    /// Creates a service.
+    pub fn create(&mut self, id: ServiceId, spec: Value, hopeless_percent: u64) {
+        self.version += 1;
+        let service = Service {
+            spec,
+            previous: Value::Null,
+            version: self.version,
+            update: UpdateState::Settled,
+            hopeless_percent,
+            template: String::new(),
+            slots: BTreeSet::new(),
+            replacing: BTreeMap::new(),
+            settles_at: None,
+        };
+        let service = Service { template: template_of(&service.spec), ..service };
+        self.services.insert(id.clone(), service);
+        self.reconcile(&id);
+    }
+
+    /// `docker service update`: a versioned one.
+    ///
+    /// # Errors
+    /// When the service is gone or has changed since.
+    pub fn update(&mut self, id: &ServiceId, version: u64, spec: Value) -> Result<(), Refusal> {
+        let service = self.services.get_mut(id).ok_or(Refusal::Gone)?;
+        if service.version != version {
+            return Err(Refusal::OutOfSequence);
+        }
+        self.version += 1;
+        service.template = template_of(&spec);
+        service.previous = std::mem::replace(&mut service.spec, spec);
+        service.version = self.version;
+        self.begin_update(id);
+        self.reconcile(id);
+        Ok(())
+    }
+
+    /// `docker service rollback`.
+    ///
+    /// # Errors
+    /// When the service is gone.
+    pub fn roll_back(&mut self, id: &ServiceId) -> Result<(), Refusal> {
+        let service = self.services.get_mut(id).ok_or(Refusal::Gone)?;
+        if service.previous.is_null() {
+            return Ok(());
+        }
+        self.version += 1;
+        service.spec = service.previous.take();
+        service.template = template_of(&service.spec);
+        service.version = self.version;
+        self.begin_update(id);
+        self.reconcile(id);
+        Ok(())
+    }
+
+    /// `docker service rm`.
+    pub fn remove(&mut self, id: &ServiceId) {
+        self.services.remove(id);
+        self.tasks.retain(|_, task| task.service != *id);
+    }
+
+    /// A container dies.
+    pub fn crash(&mut self, task: &TaskId) {
+        let Some(found) = self.tasks.get_mut(task) else { return };
+        found.state = TaskState::Ended;
+        found.due = None;
+        let service = found.service.clone();
+        self.happened.push(Happened::Ends(task.clone()));
+        self.reconcile(&service);
+    }
+
+    /// A node stops, or is cut off from the manager; or comes back.
+    pub fn set_machine(&mut self, node: &NodeId, up: bool, reachable: bool) {
+        let now = self.now;
+        let Some(machine) = self.machines.get_mut(node) else { return };
+        (machine.up, machine.reachable) = (up, reachable);
+        let seen = up && reachable;
+        machine.due = (seen != machine.node.ready).then(|| now + if seen { Duration::ZERO } else { NODE_DOWN_AFTER });
+        if !up {
+            // What ran there is gone, though nobody is told yet.
+            for task in self.tasks.values_mut().filter(|task| task.node.as_ref() == Some(node)) {
+                task.due = None;
+            }
+        }
+    }
+
+    /// When something happens next by itself.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let now = self.now;
+        let tasks = self.tasks.values().flat_map(|task| {
+            let delayed =
+                (task.node.is_none() && task.is_alive() && task.delayed_until > now).then_some(task.delayed_until);
+            let due = task.due.filter(|_| self.hears_of(task)).map(|(at, _)| at);
+            due.into_iter().chain(delayed)
+        });
+        let updates = self.services.values().filter_map(|service| service.settles_at).filter(|at| *at > now);
+        tasks.chain(updates).chain(self.machines.values().filter_map(|machine| machine.due)).min()
+    }
+
+    /// Whether what a task does reaches the manager: else it is told when the node is back.
+    fn hears_of(&self, task: &Task) -> bool {
+        let machine = task.node.as_ref().and_then(|node| self.machines.get(node));
+        machine.is_none_or(|machine| machine.up && machine.reachable)
+    }
+
+    /// Lets time pass until `to`, and everything happen that is due until then.
+    pub fn advance(&mut self, to: Timestamp) {
+        while let Some(at) = self.next_due().filter(|at| *at <= to) {
+            self.now = self.now.max(at);
+            self.nodes_due();
+            self.tasks_due();
+        }
+        self.now = self.now.max(to);
+    }
+
+    fn nodes_due(&mut self) {
+        let now = self.now;
+        let due: Vec<NodeId> =
+            self.machines.iter().filter(|(_, m)| m.due.is_some_and(|at| at <= now)).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            let Some(machine) = self.machines.get_mut(&id) else { continue };
+            machine.due = None;
+            machine.node.ready = machine.up && machine.reachable;
+            let is_back = machine.node.ready;
+            let here = self.tasks.iter_mut().filter(|(_, task)| task.node.as_ref() == Some(&id) && task.is_alive());
+            for (task_id, task) in here {
+                if !is_back {
+                    // The manager gives them up; their states stay as they were said last.
+                    task.wanted = false;
+                } else if !task.wanted || task.due.is_none() && task.state == TaskState::Starting {
+                    task.state = TaskState::Ended;
+                    self.happened.push(Happened::Ends(task_id.clone()));
+                }
+            }
+            self.reconcile_all();
+        }
+    }
+
+    fn tasks_due(&mut self) {
+        let now = self.now;
+        let due: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.due.is_some_and(|(at, _)| at <= now) && self.hears_of(task))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let mut touched = BTreeSet::new();
+        for id in due {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let Some((_, state)) = task.due.take() else { continue };
+            task.state = state;
+            match state {
+                TaskState::Running => {
+                    task.running_since = Some(now);
+                    self.happened.push(Happened::Runs(id));
+                }
+                TaskState::Ended => self.happened.push(Happened::Ends(id)),
+                TaskState::Starting => {}
+            }
+            touched.insert(task.service.clone());
+        }
+        let waiting = self.tasks.values().filter(|task| task.node.is_none() && task.is_alive());
+        touched.extend(waiting.map(|task| task.service.clone()));
+        let settling = self.services.iter().filter(|(_, service)| service.settles_at.is_some_and(|at| at <= now));
+        touched.extend(settling.map(|(id, _)| id.clone()));
+        touched.iter().for_each(|service| self.reconcile(service));
+    }
+
+    fn reconcile_all(&mut self) {
+        let services: Vec<ServiceId> = self.services.keys().cloned().collect();
+        services.iter().for_each(|service| self.reconcile(service));
+    }
+
+    fn stop(&mut self, id: &TaskId, because_of_spec: bool) {
+        let (now, length) = (self.now, Duration::from_millis(self.rng.between(100, 4_000)));
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let was_running = task.is_running();
+        task.wanted = false;
+        let service = task.service.clone();
+        // One without a node was never started.
+        if task.node.is_none() {
+            task.state = TaskState::Ended;
+            task.due = None;
+        } else {
+            task.due = Some((now + length, TaskState::Ended));
+        }
+        if was_running && because_of_spec {
+            let (slot, template) = (task.slot, task.template.clone());
+            let left = self.running(&service);
+            let of_slot = |other: &&Task| other.service == service && other.slot == slot && other.is_running();
+            let replaced = self.tasks.values().any(|other| of_slot(&other));
+            let outdated = self.services.get(&service).is_some_and(|found| found.template != template);
+            self.happened.push(Happened::Stopped { task: id.clone(), service, left, replaced, outdated });
+        }
+    }
+
+    /// Tasks of a service that run and are meant to.
+    #[must_use]
+    pub fn running(&self, service: &ServiceId) -> u64 {
+        self.tasks.values().filter(|task| task.service == *service && task.is_running()).count() as u64
+    }
+
+    fn make(&mut self, service: &ServiceId, slot: u64, delay: Duration) -> Option<TaskId> {
+        let found = self.services.get(service)?;
+        self.made += 1;
+        let id: TaskId = format!("task{:06}", self.made).parse().ok()?;
+        let hopeless = self.rng.chance(found.hopeless_percent);
+        let task = Task {
+            service: service.clone(),
+            slot,
+            node: None,
+            container: None,
+            state: TaskState::Starting,
+            wanted: true,
+            running_since: None,
+            template: found.template.clone(),
+            placement: found.placement().clone(),
+            due: None,
+            hopeless,
+            delayed_until: self.now + delay,
+        };
+        self.tasks.insert(id.clone(), task);
+        Some(id)
+    }
+
+    /// What ended long ago is forgotten, as the task history's limit has it.
+    pub fn forget(&mut self) {
+        self.tasks.retain(|_, task| task.is_alive());
+    }
+}

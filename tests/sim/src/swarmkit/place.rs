@@ -1,0 +1,70 @@
+//! Which node a task is given, and how long it takes to run there.
+
+use std::time::Duration;
+
+use swarmguard_planner::facts::{Node, TaskState};
+use swarmguard_planner::placement::Constraint;
+use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId};
+
+use super::{Service, SwarmKit};
+
+/// A container is made, starts, and passes its first health check within so many milliseconds.
+const STARTS_WITHIN_MS: (u64, u64) = (300, 3_000);
+/// One that never gets healthy is given up on within so many.
+const GIVEN_UP_WITHIN_MS: (u64, u64) = (4_000, 40_000);
+
+impl SwarmKit {
+    /// Gives waiting tasks of a service their nodes, where there are any.
+    pub(super) fn place(&mut self, service: &ServiceId) {
+        let waiting: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.service == *service && task.node.is_none() && task.wanted && task.is_alive())
+            .filter(|(_, task)| task.delayed_until <= self.now)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in waiting {
+            let Some(node) = self.choose(service) else { return };
+            self.made += 1;
+            let mut digits = [0_u8; 32];
+            digits[..8].copy_from_slice(&self.made.to_be_bytes());
+            let (now, rng) = (self.now, &mut self.rng);
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let ((from, to), state) = if task.hopeless {
+                (GIVEN_UP_WITHIN_MS, TaskState::Ended)
+            } else {
+                (STARTS_WITHIN_MS, TaskState::Running)
+            };
+            task.node = Some(node);
+            task.container = Some(ContainerId::new(digits));
+            task.due = Some((now + Duration::from_millis(rng.between(from, to)), state));
+        }
+    }
+
+    /// Of the nodes that pass all filters the one with the fewest tasks of the service, then with the fewest in all.
+    fn choose(&self, service: &ServiceId) -> Option<NodeId> {
+        let found = self.services.get(service)?;
+        let max = found.placement()["MaxReplicas"].as_u64().filter(|max| *max > 0);
+        let mut loads: Vec<(u64, u64, &NodeId)> = Vec::new();
+        for (id, machine) in &self.machines {
+            if !machine.node.ready || !machine.node.active || !meets(found, id, &machine.node) {
+                continue;
+            }
+            let (mut of_service, mut all) = (0_u64, 0_u64);
+            for task in self.tasks.values().filter(|task| task.node.as_ref() == Some(id) && task.is_alive()) {
+                all += 1;
+                of_service += u64::from(task.service == *service && task.wanted);
+            }
+            if max.is_none_or(|max| of_service < max) {
+                loads.push((of_service, all, id));
+            }
+        }
+        loads.into_iter().min().map(|(_, _, id)| id.clone())
+    }
+}
+
+/// Whether a node meets the constraints of a service's spec.
+pub(super) fn meets(service: &Service, id: &NodeId, node: &Node) -> bool {
+    let constraints = service.placement()["Constraints"].as_array();
+    constraints.into_iter().flatten().all(|text| Constraint::parse(text.as_str().unwrap_or_default()).met_by(id, node))
+}

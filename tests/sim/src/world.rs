@@ -1,0 +1,502 @@
+//! One world from its beginning to its end: nodes with agents, services that suffer, a collector, and a clock that jumps
+//! from one thing that happens to the next.
+
+mod made;
+mod suffering;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use swarmguard_planner::Policy;
+use swarmguard_planner::facts::NodeReport;
+use swarmguard_planner::window::Sample;
+use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, ServiceId, TaskId, Timestamp};
+
+use crate::collector::{Collector, Unreliable};
+use crate::judge::{Judge, Violation};
+use crate::rng::Rng;
+use crate::script::{Event, Owner, Script, What};
+use crate::swarmkit::SwarmKit;
+use suffering::{Load, Suffering};
+
+/// The world begins then; before it there is a whole past, so that no subtraction meets the epoch.
+const BEGINNING: Timestamp = Timestamp::from_micros(1_000_000_000_000_000);
+
+/// Agents report so often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Everything settles within so long before anything goes wrong.
+const SETTLING: Duration = Duration::from_secs(20);
+
+/// So long nothing goes wrong any more: what is under way has to end by then, and who is sick to be helped.
+const AFTERMATH: Duration = Duration::from_secs(700);
+
+/// What came of a world.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Promises broken, in order.
+    pub violations: Vec<Violation>,
+    /// Of everything that happened; equal for equal runs.
+    pub trace: u64,
+    /// The same in words, where asked for.
+    pub lines: Vec<String>,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Actions begun, ended as planned, and ended otherwise.
+    pub actions: [u64; 3],
+}
+
+/// A message on its way to the collector.
+#[derive(Debug, Clone)]
+enum Message {
+    Alert(ContainerId, Sample),
+    Report(NodeId, NodeReport, Vec<(ContainerId, Sample)>),
+}
+
+#[derive(Debug, Default)]
+struct Agent {
+    tick: u64,
+    alerted: BTreeSet<ContainerId>,
+    silent_until: Timestamp,
+}
+
+struct World {
+    script: Script,
+    now: Timestamp,
+    rng: Rng,
+    policy: Policy,
+    tick: Duration,
+    kit: SwarmKit,
+    agents: BTreeMap<NodeId, Agent>,
+    suffering: Suffering,
+    collector: Option<Collector>,
+    collectors: u64,
+    /// Things that come to an end, or begin, by themselves.
+    later: BTreeMap<(Timestamp, u64), Later>,
+    sequence: u64,
+    messages: BTreeMap<(Timestamp, u64), Message>,
+    bad_network_until: Timestamp,
+    bad_manager_until: Timestamp,
+    judge: Judge,
+    trace: u64,
+    lines: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+enum Later {
+    CollectorStarts,
+    NodeBack(NodeId),
+}
+
+/// Runs a world; `trace` keeps what happened in words.
+#[must_use]
+pub fn run(script: &Script, trace: bool) -> Outcome {
+    World::new(script.clone(), trace).run()
+}
+
+impl World {
+    fn new(script: Script, trace: bool) -> Self {
+        let mut rng = Rng::new(script.seed);
+        let policy = made::policy(&mut rng, &script);
+        let nodes = made::nodes(&mut rng);
+        let agents = nodes.keys().map(|id| (id.clone(), Agent::default())).collect();
+        let mut kit = SwarmKit::new(nodes, rng.fork(), BEGINNING);
+        let mut judge = Judge::new(policy.clone(), BEGINNING);
+        for (id, spec, hopeless_percent) in made::services(&mut rng, &script, kit.machines.len() as u64) {
+            judge.wrote(&id, Some(spec.clone()));
+            kit.create(id, spec, hopeless_percent);
+        }
+        let collector = Collector::new(policy.clone(), rng.fork(), BEGINNING);
+        let tick = if script.is_day { Duration::from_secs(rng.between(30, 60)) } else { Duration::from_secs(1) };
+        Self {
+            script,
+            now: BEGINNING,
+            suffering: Suffering::default(),
+            rng,
+            policy,
+            tick,
+            kit,
+            agents,
+            collector: Some(collector),
+            collectors: 1,
+            later: BTreeMap::new(),
+            sequence: 0,
+            messages: BTreeMap::new(),
+            bad_network_until: Timestamp::default(),
+            bad_manager_until: Timestamp::default(),
+            judge,
+            trace: 0xcbf2_9ce4_8422_2325,
+            lines: trace.then(Vec::new),
+        }
+    }
+
+    fn run(mut self) -> Outcome {
+        let events: Vec<Event> = self.script.events.clone();
+        let mut next_event = 0;
+        let end = BEGINNING + SETTLING + self.script.length + AFTERMATH;
+        let (mut next_tick, mut next_look) = (BEGINNING + self.tick, BEGINNING + Duration::from_millis(500));
+        loop {
+            let event_at = events.get(next_event).map(|event| BEGINNING + SETTLING + event.after);
+            let own =
+                [event_at, self.later.keys().next().map(|(at, _)| *at), self.messages.keys().next().map(|(at, _)| *at)];
+            let theirs = [self.collector.as_ref().and_then(Collector::next_due), self.kit.next_due()];
+            let due = own.into_iter().chain(theirs).flatten().chain([next_tick, next_look]).min().unwrap_or(end);
+            if due > end {
+                break;
+            }
+            self.now = self.now.max(due);
+            self.kit.advance(self.now);
+            self.watch();
+            if let Some(event) = events.get(next_event).filter(|_| event_at.is_some_and(|at| at <= self.now)) {
+                next_event += 1;
+                self.happens(event);
+            }
+            self.come_due();
+            self.receive();
+            if next_tick <= self.now {
+                next_tick = self.now + self.tick;
+                self.agents_tick();
+            }
+            if next_look <= self.now {
+                next_look = self.now + self.tick.max(Duration::from_secs(1));
+                if self.now > self.bad_manager_until || self.rng.chance(10) {
+                    self.with_collector(|collector, kit, now| collector.look(kit, now));
+                }
+                self.kit.forget();
+            }
+            self.go_on();
+        }
+        self.finish()
+    }
+
+    fn finish(mut self) -> Outcome {
+        let sick = self.could_have_been_helped();
+        self.judge.end(&self.kit, &sick, self.now);
+        Outcome {
+            violations: self.judge.violations,
+            trace: self.trace,
+            lines: self.lines.unwrap_or_default(),
+            simulated: self.now.since(BEGINNING),
+            actions: self.judge.actions,
+        }
+    }
+
+    fn tell(&mut self, text: impl FnOnce() -> String) {
+        let after = self.now.since(BEGINNING);
+        if let Some(lines) = &mut self.lines {
+            lines.push(format!("{:>10.3} {}", after.as_secs_f64(), text()));
+        }
+    }
+
+    /// Adds to what tells one run from another (FNV-1a).
+    fn mix(&mut self, what: u64) {
+        for part in [self.now.as_micros(), what] {
+            for byte in part.to_le_bytes() {
+                self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+
+    fn with_collector(&mut self, act: impl FnOnce(&mut Collector, &SwarmKit, Timestamp)) {
+        let (now, kit) = (self.now, &self.kit);
+        if let Some(collector) = &mut self.collector {
+            act(collector, kit, now);
+        }
+        self.watch();
+    }
+
+    fn go_on(&mut self) {
+        let now = self.now;
+        let unreliable = if now <= self.bad_manager_until {
+            Unreliable { lost_update: 15, lost_answer: 15, raced: 15, lost_read: 30 }
+        } else {
+            Unreliable::default()
+        };
+        let Some(collector) = &mut self.collector else { return };
+        if collector.next_due().is_none_or(|at| at > now) {
+            return;
+        }
+        collector.go_on(&mut self.kit, unreliable, now);
+        self.watch();
+    }
+
+    /// Has the judge see what was done and what happened.
+    fn watch(&mut self) {
+        let now = self.now;
+        let did = self.collector.as_mut().map(|collector| std::mem::take(&mut collector.did)).unwrap_or_default();
+        for did in did {
+            self.judge.did(&did, &self.kit, now);
+            self.mix(1);
+            self.tell(|| format!("the collector: {}", made::told(&did)));
+        }
+        for happened in std::mem::take(&mut self.kit.happened) {
+            self.judge.happened(&happened, &self.kit, now);
+            self.mix(2);
+            self.tell(|| format!("{happened:?}"));
+        }
+    }
+
+    fn come_due(&mut self) {
+        while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            match entry.remove() {
+                Later::CollectorStarts => {
+                    self.tell(|| "the next collector starts".to_owned());
+                    self.collectors += 1;
+                    self.judge.forgets();
+                    let rng = Rng::new(self.script.seed ^ self.collectors);
+                    self.collector = Some(Collector::new(self.policy.clone(), rng, self.now));
+                }
+                Later::NodeBack(node) => {
+                    self.tell(|| format!("node {node} is back"));
+                    self.kit.set_machine(&node, true, true);
+                    self.fault_everywhere();
+                }
+            }
+        }
+    }
+
+    fn later(&mut self, seconds: u64, what: Later) {
+        self.sequence += 1;
+        self.later.insert((self.now + Duration::from_secs(seconds), self.sequence), what);
+    }
+
+    fn fault_everywhere(&mut self) {
+        let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+        for service in services {
+            self.judge.fault(&service, self.now);
+        }
+    }
+
+    fn happens(&mut self, event: &Event) {
+        let mut rng = Rng::new(event.draw);
+        self.mix(3);
+        self.tell(|| format!("{:?}", event.what));
+        let seconds = Duration::from_secs;
+        match event.what {
+            What::Sick => {
+                let running = self.running();
+                if let Some(task) = rng.pick(&running) {
+                    let load = if rng.chance(50) { Load::sick_of_cpu() } else { Load::sick_of_memory() };
+                    self.suffering.sick.insert(task.clone(), load);
+                }
+            }
+            What::Spike => {
+                let running = self.running();
+                if let Some(task) = rng.pick(&running) {
+                    self.suffering.spikes.insert(task.clone(), self.now + self.tick);
+                }
+            }
+            What::Busy(length) => {
+                let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+                if let Some(service) = rng.pick(&services) {
+                    let replicas = self.kit.running(service).max(1) as f32;
+                    let until = self.now + seconds(length);
+                    self.suffering.busy.insert(service.clone(), (replicas * 95.0, until));
+                }
+            }
+            What::Crash => {
+                let running = self.running();
+                if let Some(task) = rng.pick(&running) {
+                    let service = self.kit.tasks.get(task).map(|task| task.service.clone());
+                    service.into_iter().for_each(|service| self.judge.fault(&service, self.now));
+                    self.kit.crash(task);
+                }
+            }
+            What::NodeDown(length) | What::CutOff(length) => {
+                let nodes: Vec<NodeId> = self.kit.machines.keys().cloned().collect();
+                // The first is the manager, beside which the collector runs.
+                if let Some(node) = rng.pick(&nodes[1..]) {
+                    let is_down = matches!(event.what, What::NodeDown(_));
+                    self.fault_everywhere();
+                    self.kit.set_machine(node, !is_down, false);
+                    self.later(length, Later::NodeBack(node.clone()));
+                }
+            }
+            What::AgentSilent(length) => {
+                let sick = self.suffering.sick.keys().filter_map(|task| self.kit.tasks.get(task)?.node.clone());
+                let mut nodes: Vec<NodeId> = sick.collect();
+                if nodes.is_empty() || rng.chance(30) {
+                    nodes = self.agents.keys().cloned().collect();
+                }
+                let until = self.now + seconds(length);
+                if let Some(agent) = rng.pick(&nodes).and_then(|node| self.agents.get_mut(node)) {
+                    agent.silent_until = until;
+                }
+            }
+            What::CollectorKilled(length) => {
+                self.collector = None;
+                self.later(length, Later::CollectorStarts);
+            }
+            What::BadNetwork(length) => self.bad_network_until = self.now + seconds(length),
+            What::BadManager(length) => self.bad_manager_until = self.now + seconds(length),
+            What::Owner(owner) => self.owner(owner, &mut rng),
+        }
+        self.watch();
+    }
+
+    /// An owner at work, who always has the newest version.
+    fn owner(&mut self, owner: Owner, rng: &mut Rng) {
+        let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+        let Some(service) = rng.pick(&services).cloned() else { return };
+        let Some(found) = self.kit.services.get(&service) else { return };
+        let (version, mut spec) = (found.version, found.spec.clone());
+        let mut written = self.judge.written(&service).cloned();
+        let present = found.replicas();
+        let (env, replicas) = (json!([format!("VERSION={}", rng.between(1, 1_000_000))]), rng.between(1, 4));
+        let change = |spec: &mut Value| match owner {
+            Owner::Scales => spec["Mode"]["Replicated"]["Replicas"] = json!(replicas),
+            Owner::Disables => spec["Labels"]["swarmguard.enable"] = json!("false"),
+            Owner::Deploys | Owner::DeploysStack | Owner::RollsBack | Owner::Removes => {
+                spec["TaskTemplate"]["ContainerSpec"]["Env"] = env.clone();
+            }
+        };
+        match owner {
+            Owner::RollsBack => {
+                // What it comes to cannot be told: it may be what SwarmGuard wrote.
+                self.judge.wrote(&service, None);
+                let _ = self.kit.roll_back(&service);
+                return;
+            }
+            Owner::Removes => return self.kit.remove(&service),
+            // Swarm does not tell it from no change at all.
+            Owner::Scales if replicas == present => return,
+            Owner::DeploysStack => {
+                let Some(file) = &mut written else { return };
+                change(file);
+                spec = file.clone();
+            }
+            Owner::Deploys | Owner::Scales | Owner::Disables => {
+                change(&mut spec);
+                written.iter_mut().for_each(change);
+            }
+        }
+        self.judge.wrote(&service, written);
+        self.judge.fault(&service, self.now);
+        let _ = self.kit.update(&service, version, spec);
+    }
+
+    fn running(&self) -> Vec<TaskId> {
+        self.kit.tasks.iter().filter(|(_, task)| task.is_running()).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn agents_tick(&mut self) {
+        let now = self.now;
+        self.suffering.forget(&self.kit, now);
+        let mut sent: Vec<Message> = Vec::new();
+        let thresholds = self.policy.alert_thresholds();
+        let running: BTreeMap<ServiceId, u64> =
+            self.kit.services.keys().map(|id| (id.clone(), self.kit.running(id))).collect();
+        for (id, agent) in &mut self.agents {
+            agent.tick += 1;
+            let Some(machine) = self.kit.machines.get(id).filter(|machine| machine.up) else { continue };
+            let mut samples = Vec::new();
+            for (task_id, task) in self.kit.tasks.iter().filter(|(_, task)| task.node.as_ref() == Some(id)) {
+                let (Some(container), Some(_)) = (task.container, task.running_since) else { continue };
+                if task.state != swarmguard_planner::facts::TaskState::Running {
+                    continue;
+                }
+                let replicas = running.get(&task.service).copied().unwrap_or(1).max(1);
+                let load = self.suffering.of(task_id, &task.service, replicas, now);
+                samples.push((container, load.sample(agent.tick, now)));
+            }
+            let is_silent = agent.silent_until > now || !machine.reachable;
+            let alerted = std::mem::take(&mut agent.alerted);
+            for (container, sample) in &samples {
+                let margin = if alerted.contains(container) { HYSTERESIS } else { 0.0 };
+                let over = |value: Option<f32>, threshold: f32| value.is_some_and(|value| value > threshold - margin);
+                if over(sample.cpu_percent, thresholds.0) || over(sample.memory_percent, thresholds.1) {
+                    agent.alerted.insert(*container);
+                    sent.extend((!is_silent).then_some(Message::Alert(*container, *sample)));
+                }
+            }
+            let per_report = (REPORT_INTERVAL.as_secs() / self.tick.as_secs().max(1)).max(1);
+            if !is_silent && agent.tick % per_report == 2 % per_report {
+                let report = NodeReport {
+                    name: Name::new(id.as_str()),
+                    received_at: now,
+                    cpu_percent: Some(20.0 + samples.len() as f32),
+                    memory_percent: Some(30.0),
+                    network_percent: Some(1.0),
+                    link_mbps: None,
+                    containers: samples.len(),
+                };
+                sent.push(Message::Report(id.clone(), report, samples));
+            }
+        }
+        sent.into_iter().for_each(|message| self.send(message));
+    }
+
+    fn send(&mut self, message: Message) {
+        let is_bad = self.now <= self.bad_network_until;
+        if is_bad && self.rng.chance(20) {
+            return;
+        }
+        let copies = if is_bad && self.rng.chance(20) { 2 } else { 1 };
+        for _ in 0..copies {
+            let late = if is_bad { self.rng.between(1, 4_000) } else { self.rng.between(1, 5) };
+            self.sequence += 1;
+            self.messages.insert((self.now + Duration::from_millis(late), self.sequence), message.clone());
+        }
+    }
+
+    fn receive(&mut self) {
+        let mut is_alert = false;
+        while let Some(entry) = self.messages.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let message = entry.remove();
+            let Some(collector) = &mut self.collector else { continue };
+            let received = |sample: Sample| Sample { received_at: self.now, ..sample };
+            match message {
+                Message::Alert(container, sample) => {
+                    collector.facts.record_sample(container, received(sample));
+                    is_alert = true;
+                }
+                Message::Report(node, report, samples) => {
+                    for (container, sample) in samples {
+                        collector.facts.record_sample(container, received(sample));
+                    }
+                    collector.facts.record_report(node, NodeReport { received_at: self.now, ..report });
+                }
+            }
+        }
+        if is_alert {
+            self.with_collector(|collector, _, now| collector.decide(now));
+        }
+    }
+
+    /// Services with a sick replica at the end that should have been moved: allowed to, and with a node to go to.
+    fn could_have_been_helped(&self) -> Vec<ServiceId> {
+        let mut found = BTreeSet::new();
+        for task in self.suffering.sick.keys().filter_map(|id| self.kit.tasks.get(id)).filter(|task| task.is_running())
+        {
+            let Some(service) = self.kit.services.get(&task.service) else { continue };
+            let labels = &service.spec["Labels"];
+            let number = |label: &str| labels[label].as_str().and_then(|text| text.parse::<u64>().ok());
+            let max = number("swarmguard.max").unwrap_or(self.policy.scaling.max_replicas);
+            // Labels that do not go together have it observed only.
+            let makes_sense = number("swarmguard.min").is_none_or(|min| min <= max);
+            let allowed = makes_sense && labels["swarmguard.enable"] == "true" && labels["swarmguard.mode"].is_null();
+            let placement = &service.spec["TaskTemplate"]["Placement"];
+            let is_free = placement["Constraints"].is_null() && placement["MaxReplicas"].is_null();
+            let is_movable = service.spec["TaskTemplate"]["ContainerSpec"]["Mounts"].is_null();
+            let holding: BTreeSet<&NodeId> = self
+                .kit
+                .tasks
+                .values()
+                .filter(|other| other.service == task.service)
+                .filter_map(|other| other.node.as_ref())
+                .collect();
+            let has_room = self
+                .kit
+                .machines
+                .iter()
+                .any(|(id, machine)| machine.node.ready && machine.node.active && !holding.contains(id));
+            let is_settled = !crate::collector::is_updating(service.update) && service.hopeless_percent == 0;
+            let is_whole = self.kit.running(&task.service) == service.replicas();
+            if allowed && is_free && is_movable && has_room && is_settled && is_whole && self.collector.is_some() {
+                found.insert(task.service.clone());
+            }
+        }
+        found.into_iter().collect()
+    }
+}

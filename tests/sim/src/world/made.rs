@@ -1,0 +1,106 @@
+//! What a world is made of: nodes, services and a policy, drawn from its seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use swarmguard_planner::Policy;
+use swarmguard_planner::facts::{Node, Platform, Resources};
+use swarmguard_wire::{Name, NodeId, ServiceId};
+
+use crate::collector::Did;
+use crate::rng::Rng;
+use crate::script::Script;
+
+pub(super) fn policy(rng: &mut Rng, script: &Script) -> Policy {
+    let mut policy = Policy::default();
+    policy.migration.cooldown = Duration::from_secs(rng.between(1, 60));
+    policy.scaling.scale_up_cooldown = Duration::from_secs(rng.between(1, 60));
+    policy.scaling.scale_down_cooldown = Duration::from_secs(rng.between(10, 200));
+    policy.scaling.max_replicas = rng.between(3, 10);
+    policy.startup_period = Duration::from_secs(*rng.pick(&[0, 10]).unwrap_or(&0));
+    policy.action_deadline = Duration::from_secs(rng.between(20, 60));
+    policy.limits.actions_in_flight = u32::try_from(rng.between(1, 5)).unwrap_or(1);
+    policy.limits.moves_per_hour = 1_000;
+    policy.limits.actions_per_hour = 1_000;
+    policy.limits.sick_nodes_percent = 100.0;
+    if script.is_day {
+        // Ticks are up to a minute apart, and so are looks.
+        policy.metric_window = Duration::from_secs(180);
+        policy.scaling.scale_down_cooldown = Duration::from_secs(280);
+    }
+    policy
+}
+
+pub(super) fn nodes(rng: &mut Rng) -> BTreeMap<NodeId, Node> {
+    let node = |number: u64| {
+        let name = format!("node{number}");
+        let node = Node {
+            hostname: Name::new(&name),
+            ready: true,
+            active: true,
+            manager: number == 1,
+            platform: Platform { os: "linux".into(), architecture: "x86_64".into() },
+            resources: Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
+            labels: BTreeMap::new(),
+            engine_labels: BTreeMap::new(),
+        };
+        name.parse().ok().map(|id| (id, node))
+    };
+    (1..=rng.between(3, 7)).filter_map(node).collect()
+}
+
+/// Services with their specs, and how many percent of their tasks never become healthy.
+pub(super) fn services(rng: &mut Rng, script: &Script, nodes: u64) -> Vec<(ServiceId, Value, u64)> {
+    let make = |number: u64, rng: &mut Rng| {
+        let mut labels = json!({});
+        if rng.chance(85) {
+            labels["swarmguard.enable"] = json!("true");
+        }
+        if rng.chance(8) {
+            labels["swarmguard.mode"] = json!(rng.pick(&["observe", "off"]).copied());
+        }
+        if !script.is_calm && rng.chance(20) {
+            labels["swarmguard.min"] = json!(rng.between(1, 3).to_string());
+        }
+        if rng.chance(10) {
+            labels["swarmguard.max"] = json!(rng.between(1, 4).to_string());
+        }
+        let mut placement = json!({});
+        if rng.chance(15) {
+            placement["Constraints"] = json!([format!("node.hostname!=node{}", rng.between(1, nodes))]);
+        }
+        if rng.chance(10) {
+            placement["MaxReplicas"] = json!(rng.between(1, 2));
+        }
+        let mut container = json!({ "Image": "web:1" });
+        if rng.chance(8) {
+            container["Mounts"] = json!([{ "Type": "volume", "Source": "data", "Target": "/data" }]);
+        }
+        let mut spec = json!({
+            "Name": format!("service{number}"),
+            "Labels": labels,
+            "Mode": { "Replicated": { "Replicas": rng.between(1, nodes.min(4)) } },
+            "TaskTemplate": { "ContainerSpec": container, "Placement": placement },
+        });
+        if rng.chance(50) {
+            let order = rng.pick(&["start-first", "stop-first"]).copied();
+            spec["UpdateConfig"] = json!({ "Parallelism": rng.between(0, 2), "Order": order });
+        }
+        let hopeless = if script.is_calm || rng.chance(85) { 0 } else { rng.between(10, 100) };
+        let id = format!("service{number}").parse().ok();
+        id.map(|id| (id, spec, hopeless))
+    };
+    let count = rng.between(1, 5);
+    (1..=count).filter_map(|number| make(number, rng)).collect()
+}
+
+/// What a collector did, in a line.
+pub(super) fn told(did: &Did) -> String {
+    match did {
+        Did::Began { action, .. } => format!("begins {action:?}"),
+        Did::Changed(service) => format!("changes {service}"),
+        Did::HeldBack(text) => format!("holds back {text}"),
+        Did::Ended(service, kind, state) => format!("{} of {service} ended: {}", kind.noun(), state.as_str()),
+    }
+}

@@ -1,0 +1,105 @@
+//! What holds in every world, and that the simulation would see it if it did not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and these print the figures they measure"
+)]
+
+use std::time::Duration;
+
+use swarmguard_planner::planted::{Bug, plant};
+use swarmguard_sim::script::Script;
+use swarmguard_sim::{Outcome, run};
+
+/// Seeds of one test; any others come from `cargo xtask simulate`.
+const FIRST_SEED: u64 = 1;
+
+fn worlds(script: fn(u64) -> Script, count: u64) -> impl Iterator<Item = (u64, Outcome)> {
+    (FIRST_SEED..FIRST_SEED + count).map(move |seed| (seed, run(&script(seed), false)))
+}
+
+/// Runs them on all cores; the first seed that breaks a promise, and how much was simulated and done.
+fn all(script: fn(u64) -> Script, count: u64) -> (Option<(u64, Outcome)>, Duration, u64) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    std::thread::scope(|scope| {
+        let part = |part: u64| {
+            scope.spawn(move || {
+                let (mut first, mut simulated, mut actions) = (None, Duration::ZERO, 0);
+                for number in (part..count).step_by(usize::try_from(threads).unwrap_or(1)) {
+                    let outcome = run(&script(FIRST_SEED + number), false);
+                    simulated += outcome.simulated;
+                    actions += outcome.actions[0];
+                    if !outcome.violations.is_empty() && first.is_none() {
+                        first = Some((FIRST_SEED + number, outcome));
+                    }
+                }
+                (first, simulated, actions)
+            })
+        };
+        let parts: Vec<_> = (0..threads).map(part).collect();
+        let parts = parts.into_iter().map(|part| part.join().unwrap());
+        parts.fold((None, Duration::ZERO, 0), |(first, simulated, actions), (other, more, more_actions)| {
+            (first.or(other), simulated + more, actions + more_actions)
+        })
+    })
+}
+
+#[test]
+fn ten_thousand_worlds_break_no_promise() {
+    let (broken, simulated, actions) = all(Script::new, 10_000);
+    if let Some((seed, outcome)) = broken {
+        panic!("seed {seed}: {}", outcome.violations[0]);
+    }
+    let hours = simulated.as_secs() / 3_600;
+    println!("10,000 worlds, {hours} simulated hours, {actions} actions, no promise broken");
+    assert!(actions > 10_000, "the worlds are not so calm that nothing is tried: {actions}");
+}
+
+#[test]
+fn a_thousand_days_of_a_noisy_but_healthy_swarm_see_no_action() {
+    let (broken, simulated, actions) = all(Script::calm_day, 1_000);
+    assert_eq!((broken.map(|(seed, _)| seed), actions), (None, 0));
+    assert!(simulated >= Duration::from_secs(1_000 * 24 * 3_600));
+}
+
+#[test]
+fn a_seed_gives_the_same_world_each_time() {
+    for seed in FIRST_SEED..FIRST_SEED + 50 {
+        let (one, other) = (run(&Script::new(seed), false), run(&Script::new(seed), true));
+        assert_eq!((one.trace, one.actions), (other.trace, other.actions), "seed {seed}");
+    }
+}
+
+#[test]
+fn each_planted_bug_is_found_within_a_thousand_seeds() {
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        plant(Some(bug));
+        // One that acts when nothing is amiss shows where nothing is to be done.
+        let calm = bug == Bug::OneTickIsEnough;
+        let script = if calm { Script::calm_day } else { Script::new };
+        let found =
+            worlds(script, 1_000).find(|(_, outcome)| !outcome.violations.is_empty() || calm && outcome.actions[0] > 0);
+        plant(None);
+        match found {
+            Some((seed, outcome)) => {
+                let how = outcome.violations.first().map(ToString::to_string).unwrap_or_default();
+                println!("{bug:?}: found by seed {seed}: {how}");
+            }
+            None => missed.push(bug),
+        }
+    }
+    assert_eq!(missed, []);
+}
+
+#[test]
+fn a_world_that_fails_is_shortened_to_what_it_takes() {
+    plant(Some(Bug::ForgetsMark));
+    let fails = |script: &Script| !run(script, false).violations.is_empty();
+    let failing = (FIRST_SEED..).map(Script::new).find(|script| script.events.len() > 3 && fails(script)).unwrap();
+    let shortest = failing.shortened(&fails);
+    plant(None);
+    assert!(shortest.events.len() <= 2, "a sick or a busy container is enough: {:?}", shortest.events);
+}
