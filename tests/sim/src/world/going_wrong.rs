@@ -1,0 +1,133 @@
+//! What goes wrong in a world, and what owners do.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use swarmguard_wire::{NodeId, ServiceId};
+
+use super::suffering::Load;
+use super::{Later, World};
+use crate::rng::Rng;
+use crate::script::{Event, Owner, What};
+
+impl World {
+    fn later(&mut self, seconds: u64, what: Later) {
+        self.sequence += 1;
+        self.later.insert((self.now + Duration::from_secs(seconds), self.sequence), what);
+    }
+
+    pub(super) fn fault_everywhere(&mut self) {
+        let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+        for service in services {
+            self.judge.fault(&service, self.now);
+        }
+    }
+
+    pub(super) fn happens(&mut self, event: &Event) {
+        let mut rng = Rng::new(event.draw);
+        self.mix(3);
+        self.tell(|| format!("{:?}", event.what));
+        let seconds = Duration::from_secs;
+        match event.what {
+            What::Sick => {
+                let running = self.running();
+                if let Some(task) = rng.pick(&running) {
+                    let load = if rng.chance(50) { Load::sick_of_cpu() } else { Load::sick_of_memory() };
+                    self.suffering.sick.insert(task.clone(), load);
+                }
+            }
+            What::Spike => {
+                let running = self.running();
+                if let Some(task) = rng.pick(&running) {
+                    self.suffering.spikes.insert(task.clone(), self.now + self.tick);
+                }
+            }
+            What::Busy(length) => {
+                let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+                if let Some(service) = rng.pick(&services) {
+                    let replicas = self.kit.running(service).max(1) as f32;
+                    let until = self.now + seconds(length);
+                    self.suffering.busy.insert(service.clone(), (replicas * 95.0, until));
+                }
+            }
+            What::Crash => {
+                let running = self.running();
+                if let Some(task) = rng.pick(&running) {
+                    let service = self.kit.tasks.get(task).map(|task| task.service.clone());
+                    service.into_iter().for_each(|service| self.judge.fault(&service, self.now));
+                    self.kit.crash(task);
+                }
+            }
+            What::NodeDown(length) | What::CutOff(length) => {
+                let nodes: Vec<NodeId> = self.kit.machines.keys().cloned().collect();
+                // The first is the manager, beside which the collector runs.
+                if let Some(node) = rng.pick(&nodes[1..]) {
+                    let is_down = matches!(event.what, What::NodeDown(_));
+                    self.fault_everywhere();
+                    self.kit.set_machine(node, !is_down, false);
+                    self.later(length, Later::NodeBack(node.clone()));
+                }
+            }
+            What::AgentSilent(length) => {
+                let sick = self.suffering.sick.keys().filter_map(|task| self.kit.tasks.get(task)?.node.clone());
+                let mut nodes: Vec<NodeId> = sick.collect();
+                if nodes.is_empty() || rng.chance(30) {
+                    nodes = self.agents.keys().cloned().collect();
+                }
+                let until = self.now + seconds(length);
+                if let Some(agent) = rng.pick(&nodes).and_then(|node| self.agents.get_mut(node)) {
+                    agent.silent_until = until;
+                }
+            }
+            What::CollectorKilled(length) => {
+                self.collector = None;
+                self.later(length, Later::CollectorStarts);
+            }
+            What::BadNetwork(length) => self.bad_network_until = self.now + seconds(length),
+            What::BadManager(length) => self.bad_manager_until = self.now + seconds(length),
+            What::Owner(owner) => self.owner(owner, &mut rng),
+        }
+        self.watch();
+    }
+
+    /// An owner at work, who always has the newest version.
+    fn owner(&mut self, owner: Owner, rng: &mut Rng) {
+        let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+        let Some(service) = rng.pick(&services).cloned() else { return };
+        let Some(found) = self.kit.services.get(&service) else { return };
+        let (version, mut spec) = (found.version, found.spec.clone());
+        let mut written = self.judge.written(&service).cloned();
+        let present = found.replicas();
+        let (env, replicas) = (json!([format!("VERSION={}", rng.between(1, 1_000_000))]), rng.between(1, 4));
+        let change = |spec: &mut Value| match owner {
+            Owner::Scales => spec["Mode"]["Replicated"]["Replicas"] = json!(replicas),
+            Owner::Disables => spec["Labels"]["swarmguard.enable"] = json!("false"),
+            Owner::Deploys | Owner::DeploysStack | Owner::RollsBack | Owner::Removes => {
+                spec["TaskTemplate"]["ContainerSpec"]["Env"] = env.clone();
+            }
+        };
+        match owner {
+            Owner::RollsBack => {
+                // What it comes to cannot be told: it may be what SwarmGuard wrote.
+                self.judge.wrote(&service, None);
+                let _ = self.kit.roll_back(&service);
+                return;
+            }
+            Owner::Removes => return self.kit.remove(&service),
+            // Swarm does not tell it from no change at all.
+            Owner::Scales if replicas == present => return,
+            Owner::DeploysStack => {
+                let Some(file) = &mut written else { return };
+                change(file);
+                spec = file.clone();
+            }
+            Owner::Deploys | Owner::Scales | Owner::Disables => {
+                change(&mut spec);
+                written.iter_mut().for_each(change);
+            }
+        }
+        self.judge.wrote(&service, written);
+        self.judge.fault(&service, self.now);
+        let _ = self.kit.update(&service, version, spec);
+    }
+}
