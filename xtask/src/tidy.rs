@@ -79,7 +79,7 @@ mod tests {
     fn bollard_is_known_in_its_rooms_only() {
         let text = "//! x\nuse bollard::Docker;\n";
         assert_eq!(check_one("collector/src/swarm/docker.rs", text), 0);
-        assert_eq!(check_one("collector/src/swarm/spec.rs", text), 0);
+        assert_eq!(check_one("collector/src/swarm/docker/read.rs", text), 0);
         assert_eq!(check_one("collector/src/executor.rs", text), 1);
         assert_eq!(check_one("planner/src/plan.rs", text), 1);
     }
