@@ -22,6 +22,8 @@ use crate::planted::{Bug, has};
 use crate::policy::Policy;
 use crate::window::{Sample, Window};
 
+pub(crate) use scale_down::idle;
+
 /// What a container's newest samples say.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -234,18 +236,6 @@ fn rank(condition: &Condition) -> u8 {
         Condition::Unclear(_) => 1,
         Condition::Calm | Condition::Idle => 0,
     }
-}
-
-/// The busiest container of a service that has more replicas than its minimum and could do with one fewer at present.
-/// `scaled_from` is how many it had before SwarmGuard added some.
-pub fn idle(
-    facts: &Facts,
-    service: &Service,
-    scaled_from: Option<u64>,
-    policy: &Policy,
-    now: Timestamp,
-) -> Option<Finding> {
-    scale_down::find(facts, service, scaled_from, policy, now)
 }
 
 /// How many nodes have sick containers.

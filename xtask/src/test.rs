@@ -29,7 +29,8 @@ pub(crate) fn run() -> Result<()> {
     step(begun, "unit and integration tests");
     run_command(without_preparations())?;
     step(begun, "made-up worlds with faults");
-    run_command(cargo(&["test", "--release", "--quiet", "--package", "swarmguard-sim", "--", "--nocapture"]))?;
+    let simulation = ["--package", "swarmguard-sim", "--features", "planted-bugs", "--", "--nocapture"];
+    run_command(cargo(&[&["test", "--release", "--quiet"], &simulation[..]].concat()))?;
     step(begun, "building the static release binaries of both architectures");
     let mut on_other_kernels = cargo(&["test", "--quiet", "--package", "swarmguard-kernels", "--", "--nocapture"]);
     for arch in Arch::ALL {

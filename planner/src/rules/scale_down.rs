@@ -23,7 +23,8 @@ const TOLERANCE: f32 = 0.1;
 type Load = [f32; 3];
 
 /// The busiest container, if all are idle by their newest samples; nothing for a service that may lose no replica.
-pub(super) fn find(
+/// `scaled_from` is how many it had before SwarmGuard added some.
+pub(crate) fn idle(
     facts: &Facts,
     service: &Service,
     scaled_from: Option<u64>,

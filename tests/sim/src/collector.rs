@@ -11,7 +11,7 @@ use swarmguard_collector::journal::{State, TimeLine};
 use swarmguard_collector::swarm::docker::RawError;
 use swarmguard_collector::swarm::mark::{LABEL, Mark, Scaled};
 use swarmguard_collector::swarm::{SwarmError, spec};
-use swarmguard_planner::facts::{self, Facts, Service, Swarm, UpdateState};
+use swarmguard_planner::facts::{self, Facts, Service, Swarm};
 use swarmguard_planner::labels::{Labels, SCALED_LABEL};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::Constraint;
@@ -20,7 +20,7 @@ use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
 use swarmguard_wire::{Name, ServiceId, Timestamp};
 
 use crate::rng::Rng;
-use crate::swarmkit::{Refusal, SwarmKit};
+use crate::swarmkit::{Refusal, SwarmKit, Task};
 
 /// As the real loop's.
 const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
@@ -223,7 +223,7 @@ impl Collector {
             Step::ReadTasks if is_lost => Answer::Tasks(Err(lost())),
             Step::ReadTasks => {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
-                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), task_of(kit, task))).collect()))
+                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), task_of(task))).collect()))
             }
             Step::Begin { action } => {
                 let before = kit.services.get(service).map(|found| found.spec.clone()).unwrap_or_default();
@@ -351,14 +351,14 @@ fn read(kit: &SwarmKit, now: Timestamp) -> Swarm {
     }
     for (id, task) in &kit.tasks {
         if let Some(service) = services.get_mut(&task.service) {
-            service.tasks.insert(id.clone(), task_of(kit, task));
+            service.tasks.insert(id.clone(), task_of(task));
         }
     }
     let nodes = kit.machines.iter().map(|(id, machine)| (id.clone(), machine.node.clone())).collect();
     Swarm { seen_at: now, services, nodes }
 }
 
-fn task_of(_kit: &SwarmKit, task: &crate::swarmkit::Task) -> facts::Task {
+fn task_of(task: &Task) -> facts::Task {
     facts::Task {
         node: task.node.clone(),
         slot: Some(task.slot),
@@ -368,10 +368,4 @@ fn task_of(_kit: &SwarmKit, task: &crate::swarmkit::Task) -> facts::Task {
         desired_gone: !task.wanted,
         container: task.container,
     }
-}
-
-/// Whether somebody's update of the service is running.
-#[must_use]
-pub fn is_updating(update: UpdateState) -> bool {
-    update != UpdateState::Settled
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use swarmguard_planner::Policy;
-use swarmguard_planner::facts::NodeReport;
+use swarmguard_planner::facts::{NodeReport, TaskState, UpdateState};
 use swarmguard_planner::window::Sample;
 use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, ServiceId, TaskId, Timestamp};
 
@@ -273,7 +273,7 @@ impl World {
             let mut samples = Vec::new();
             for (task_id, task) in self.kit.tasks.iter().filter(|(_, task)| task.node.as_ref() == Some(id)) {
                 let (Some(container), Some(_)) = (task.container, task.running_since) else { continue };
-                if task.state != swarmguard_planner::facts::TaskState::Running {
+                if task.state != TaskState::Running {
                     continue;
                 }
                 let replicas = running.get(&task.service).copied().unwrap_or(1).max(1);
@@ -371,7 +371,7 @@ impl World {
                 .machines
                 .iter()
                 .any(|(id, machine)| machine.node.ready && machine.node.active && !holding.contains(id));
-            let is_settled = !crate::collector::is_updating(service.update) && service.hopeless_percent == 0;
+            let is_settled = service.update == UpdateState::Settled && service.hopeless_percent == 0;
             let is_whole = self.kit.running(&task.service) == service.replicas();
             if allowed && is_free && is_movable && has_room && is_settled && is_whole && self.collector.is_some() {
                 found.insert(task.service.clone());

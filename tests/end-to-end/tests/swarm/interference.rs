@@ -15,10 +15,10 @@ const ENDED_WITHIN: Duration = Duration::from_secs(40);
 
 /// Deploys, makes a replica sick, and has `interfere` done as soon as the action's mark is there.
 async fn interfered(
-    stage: &Stage,
+    stage: &mut Stage,
     name: &str,
     port: u16,
-    interfere: impl AsyncFnOnce(&Stage, &Deployed, &Value) -> Result<()>,
+    interfere: impl AsyncFnOnce(&mut Stage, &Deployed, &Value) -> Result<()>,
 ) -> Result<(Deployed, Value, ActionRecord)> {
     let app = Deployed::deploy(&stage.lab, App::new(name, port)).await?;
     let written = app.spec(&stage.lab).await?;
@@ -45,55 +45,45 @@ fn labels(spec: &Value) -> Vec<&str> {
 #[test]
 fn what_a_user_changes_in_the_middle_of_a_move_stays_and_only_ours_is_taken_out() {
     on_stage(async |stage| {
-        let changed = async |stage: &Stage, app: &Deployed, _: &Value| app.deploy_again(&stage.lab, "2").await;
+        let changed = async |stage: &mut Stage, app: &Deployed, _: &Value| app.deploy_again(&stage.lab, "2").await;
         let (app, written, action) = interfered(stage, "updated", 8040, changed).await?;
-        ensure!(action.state == State::Superseded, "{action:?}\n{}", stage.logs());
-        let spec = wait_for("our part to be gone", Duration::from_secs(10), || async {
-            let spec = app.spec(&stage.lab).await?;
-            Ok((labels(&spec) == ["swarmguard.enable"]).then_some(spec))
-        })
-        .await?;
-        ensure!(spec["TaskTemplate"]["ContainerSpec"]["Env"][0] == "VERSION=2", "{spec:#}");
-        ensure!(spec["TaskTemplate"]["Placement"] == written["TaskTemplate"]["Placement"], "{spec:#}");
-        ensure!(spec["UpdateConfig"] == written["UpdateConfig"], "{spec:#}");
-        app.wait_for_replicas(&stage.lab, 2).await?;
-        Ok(())
+        check_only_theirs(stage, &app, &written, &action).await
     });
 }
 
 #[test]
 fn a_user_has_the_last_word_also_while_no_collector_runs() {
     on_stage(async |stage| {
-        let app = Deployed::deploy(&stage.lab, App::new("orphaned", 8048)).await?;
-        let written = app.spec(&stage.lab).await?;
-        let place = app.running(&stage.lab).await?.into_values().next().context("no replica runs")?;
-        app.ask(&stage.lab, place.node, SICK).await?;
-        wait_for("the action to begin", Duration::from_secs(20), || async {
-            Ok((app.spec(&stage.lab).await? != written).then_some(()))
-        })
-        .await?;
-        stage.collector.kill().await?;
-        app.deploy_again(&stage.lab, "2").await?;
-        stage.restart_collector(None).await?;
-        let action = wait_for("the action to end", ENDED_WITHIN, || async {
-            let action = stage.actions("orphaned").await?.into_iter().next();
-            Ok(action.filter(|action| action.state != State::Running))
-        })
-        .await?;
-        ensure!(action.state == State::Superseded, "{action:?}\n{}", stage.logs());
-        let spec = app.spec(&stage.lab).await?;
-        ensure!(labels(&spec) == ["swarmguard.enable"], "{spec:#}");
-        ensure!(spec["TaskTemplate"]["ContainerSpec"]["Env"][0] == "VERSION=2", "{spec:#}");
-        ensure!(spec["TaskTemplate"]["Placement"] == written["TaskTemplate"]["Placement"], "{spec:#}");
-        Ok(())
+        let meanwhile = async |stage: &mut Stage, app: &Deployed, _: &Value| {
+            stage.collector.kill().await?;
+            app.deploy_again(&stage.lab, "2").await?;
+            stage.restart_collector(None).await
+        };
+        let (app, written, action) = interfered(stage, "orphaned", 8048, meanwhile).await?;
+        check_only_theirs(stage, &app, &written, &action).await
     });
+}
+
+/// The user's change stays, and nothing of ours.
+async fn check_only_theirs(stage: &Stage, app: &Deployed, written: &Value, action: &ActionRecord) -> Result<()> {
+    ensure!(action.state == State::Superseded, "{action:?}\n{}", stage.logs());
+    let spec = wait_for("our part to be gone", Duration::from_secs(10), || async {
+        let spec = app.spec(&stage.lab).await?;
+        Ok((labels(&spec) == ["swarmguard.enable"]).then_some(spec))
+    })
+    .await?;
+    ensure!(spec["TaskTemplate"]["ContainerSpec"]["Env"][0] == "VERSION=2", "{spec:#}");
+    ensure!(spec["TaskTemplate"]["Placement"] == written["TaskTemplate"]["Placement"], "{spec:#}");
+    ensure!(spec["UpdateConfig"] == written["UpdateConfig"], "{spec:#}");
+    app.wait_for_replicas(&stage.lab, 2).await
 }
 
 #[test]
 fn a_stack_that_is_deployed_anew_in_the_middle_of_a_move_supersedes_it() {
     on_stage(async |stage| {
         // As docker stack deploy does: the whole spec, without our label and constraints.
-        let anew = async |stage: &Stage, app: &Deployed, written: &Value| app.replace_spec(&stage.lab, written).await;
+        let anew =
+            async |stage: &mut Stage, app: &Deployed, written: &Value| app.replace_spec(&stage.lab, written).await;
         let (app, written, action) = interfered(stage, "stacked", 8042, anew).await?;
         ensure!(action.state == State::Superseded, "{action:?}\n{}", stage.logs());
         ensure!(app.spec(&stage.lab).await? == written, "the spec is not the user's");
@@ -104,7 +94,7 @@ fn a_stack_that_is_deployed_anew_in_the_middle_of_a_move_supersedes_it() {
 #[test]
 fn a_rollback_in_the_middle_of_a_move_supersedes_it() {
     on_stage(async |stage| {
-        let back = async |stage: &Stage, app: &Deployed, _: &Value| app.roll_back(&stage.lab).await;
+        let back = async |stage: &mut Stage, app: &Deployed, _: &Value| app.roll_back(&stage.lab).await;
         let (app, written, action) = interfered(stage, "rolled", 8044, back).await?;
         ensure!(action.state == State::Superseded, "{action:?}\n{}", stage.logs());
         ensure!(app.spec(&stage.lab).await? == written, "the spec is not the user's");
@@ -115,7 +105,7 @@ fn a_rollback_in_the_middle_of_a_move_supersedes_it() {
 #[test]
 fn a_service_that_is_removed_in_the_middle_of_a_move_supersedes_it() {
     on_stage(async |stage| {
-        let removed = async |stage: &Stage, app: &Deployed, _: &Value| app.delete(&stage.lab).await;
+        let removed = async |stage: &mut Stage, app: &Deployed, _: &Value| app.delete(&stage.lab).await;
         let (_, _, action) = interfered(stage, "removed", 8046, removed).await?;
         ensure!(action.state == State::Superseded, "{action:?}\n{}", stage.logs());
         Ok(())
