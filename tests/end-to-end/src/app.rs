@@ -8,8 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bollard::models::{ServiceSpec, TaskState};
-use bollard::query_parameters::ListTasksOptionsBuilder;
+use bollard::models::ServiceSpec;
 use serde_json::{Value, json};
 use swarmguard_http::Request;
 use swarmguard_lab::servers::{Balancer, Haproxy, haproxy};
@@ -17,6 +16,7 @@ use swarmguard_lab::{ImageFile, Lab, load_image};
 
 use crate::binaries::Binaries;
 use crate::http::{ask, get_json_from_socket, post_to_socket};
+use crate::site::running;
 use crate::stage::wait_for;
 
 /// The image's name on every node.
@@ -176,20 +176,14 @@ impl Deployed {
     /// # Errors
     /// When the manager does not answer.
     pub async fn running(&self, lab: &Lab) -> Result<BTreeMap<String, Running>> {
-        let docker = lab.node(1)?.docker().await?;
-        let filters = [("service".to_owned(), vec![self.app.name.clone()])].into_iter().collect();
-        let tasks = docker.list_tasks(Some(ListTasksOptionsBuilder::new().filters(&filters).build())).await?;
         let mut names = BTreeMap::new();
         for node in lab.nodes() {
             let info = node.docker().await?.info().await?;
             names.insert(info.swarm.and_then(|swarm| swarm.node_id).unwrap_or_default(), node.index());
         }
-        let running = tasks.into_iter().filter_map(|task| {
-            let status = task.status?;
-            let runs = status.state == Some(TaskState::RUNNING) && task.desired_state == Some(TaskState::RUNNING);
-            let container = status.container_status?.container_id?;
-            let node = names.get(&task.node_id?).copied()?;
-            runs.then_some((task.id?, Running { node, container }))
+        let running = running(&lab.node(1)?.docker().await?, &self.app.name).await?.into_iter().filter_map(|replica| {
+            let node = names.get(&replica.node).copied()?;
+            Some((replica.task, Running { node, container: replica.container }))
         });
         Ok(running.collect())
     }

@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use swarmguard_end_to_end::app::{App, Deployed};
 use swarmguard_end_to_end::scenario::Sickness;
-use swarmguard_end_to_end::stage::{Stage, wait_for};
+use swarmguard_end_to_end::site::Site;
+use swarmguard_end_to_end::stage::Stage;
+use swarmguard_end_to_end::trial::{self, Trial};
 
 use super::migrate::shown;
 use super::row;
@@ -16,8 +18,6 @@ use crate::run::step;
 const BREACH_TO_RUNNING_P95_MS_MAX: f64 = 2_500.0;
 const DECISION_P99_MS_MAX: f64 = 1.0;
 const ACTED_WITHIN: Duration = Duration::from_secs(40);
-/// Swarm takes 15 s to miss a node, and 5 s to start anew.
-const REACTED_WITHIN: Duration = Duration::from_secs(90);
 /// Crashes and cut nodes: each takes Swarm long, and each takes it much the same.
 const CRASHES: u32 = 3;
 const CUTS: u32 = 1;
@@ -43,11 +43,11 @@ pub(super) async fn drill(begun: Instant, stage: &Stage, repeat: u32) -> Result<
     scale_ups(stage, repeat, &mut found).await?;
     step(begun, &format!("Swarm's own reaction: a container killed, {CRASHES} times"));
     for _ in 0..CRASHES {
-        found.crashes.push(crash(stage).await?);
+        found.crashes.extend(milliseconds(&crash(stage).await?));
     }
     step(begun, "Swarm's own reaction: a node cut off");
     for _ in 0..CUTS {
-        found.cuts.push(cut(stage).await?);
+        found.cuts.extend(milliseconds(&node_loss(stage).await?));
     }
     Ok(found.outcome())
 }
@@ -89,46 +89,26 @@ async fn scale_ups(stage: &Stage, repeat: u32, found: &mut Found) -> Result<()> 
     Ok(())
 }
 
-/// Milliseconds from a container's death to its replacement running.
-async fn crash(stage: &Stage) -> Result<f64> {
-    let web = Deployed::deploy(&stage.lab, App { enabled: false, ..App::new("plain", 8070) }).await?;
-    let before = web.running(&stage.lab).await?;
-    let place = before.values().next().context("no replica runs")?;
-    web.kill(&stage.lab, place).await?;
-    let took = replaced(stage, &web, &before, place.node).await?;
-    web.remove(&stage.lab).await?;
-    Ok(took)
+/// What Swarm makes of a container's death alone.
+async fn crash(stage: &Stage) -> Result<Trial> {
+    alone(stage, async |site| trial::crash(site).await).await
 }
 
-/// Milliseconds from a node's last word to the replacement of what ran there.
-async fn cut(stage: &Stage) -> Result<f64> {
-    let web = Deployed::deploy(&stage.lab, App { enabled: false, ..App::new("plain", 8070) }).await?;
-    let before = web.running(&stage.lab).await?;
-    // Node 1 is the manager.
-    let place = before.values().find(|place| place.node != 1).context("no replica runs on a worker")?;
-    stage.lab.unplug(place.node)?;
-    let took = replaced(stage, &web, &before, place.node).await;
-    stage.lab.plug(place.node)?;
-    let took = took?;
-    web.remove(&stage.lab).await?;
-    Ok(took)
+/// What Swarm makes of a node's loss alone.
+pub(super) async fn node_loss(stage: &Stage) -> Result<Trial> {
+    alone(stage, async |site| trial::node_loss(site, &stage.lab).await).await
 }
 
-async fn replaced(
-    stage: &Stage,
-    web: &Deployed,
-    before: &std::collections::BTreeMap<String, swarmguard_end_to_end::app::Running>,
-    gone_from: u32,
-) -> Result<f64> {
-    let begun = Instant::now();
-    let kept = before.iter().filter(|(_, place)| place.node != gone_from).count();
-    wait_for("Swarm to replace the task", REACTED_WITHIN, || async {
-        let running = web.running(&stage.lab).await?;
-        let new = running.keys().filter(|task| !before.contains_key(*task)).count();
-        Ok((new >= 1 && running.len() > kept).then_some(()))
-    })
-    .await?;
-    Ok(begun.elapsed().as_secs_f64() * 1e3)
+/// A trial on two replicas of which one stays.
+async fn alone(stage: &Stage, trial: impl AsyncFnOnce(&Site) -> Result<Trial>) -> Result<Trial> {
+    let plain = Deployed::deploy(&stage.lab, App::new("plain", 8070)).await?;
+    let done = trial(&stage.site(&plain).await?).await?;
+    plain.remove(&stage.lab).await?;
+    Ok(done)
+}
+
+fn milliseconds(trial: &Trial) -> Option<f64> {
+    trial.mttr_seconds.map(|seconds| seconds * 1e3)
 }
 
 impl Found {
