@@ -4,6 +4,8 @@
 //! mark. Nothing else, or SwarmKit would take tasks for out of date and restart them. Undoing gives back the user's
 //! own text where it stands as we left it, and takes out only our part where the user has changed it since.
 
+mod update_config;
+
 use serde_json::{Map, Value, json};
 use swarmguard_planner::labels::SCALED_LABEL;
 use swarmguard_planner::plan::Action;
@@ -75,9 +77,6 @@ fn parts(mut service: Value) -> Result<(u64, Value), SwarmError> {
     Ok((version, service["Spec"].take()))
 }
 
-/// Keys of an update config that Swarm fills in with zero where a config is given without them.
-const ZERO_BY_DEFAULT: [&str; 3] = ["Delay", "Monitor", "MaxFailureRatio"];
-
 /// What the user's spec has where an action will write.
 fn original(spec: &Value) -> Original {
     Original {
@@ -95,7 +94,7 @@ fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
             let constrained = constrained(placement(spec)?.clone(), added);
             *placement(spec)? = constrained;
             if !has(Bug::StopFirst) {
-                spec["UpdateConfig"] = start_first(&spec["UpdateConfig"]);
+                spec["UpdateConfig"] = update_config::start_first(&spec["UpdateConfig"]);
             }
         }
         Change::ScaleUp { to } | Change::ScaleDown { to } => *replicas(spec)? = json!(to),
@@ -129,7 +128,7 @@ fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), SwarmError> {
                 remove_constraints(placement, added);
             }
             if !has(Bug::ForgetsUpdateConfig) {
-                restore_update_config(spec, &mark.original.update_config);
+                update_config::restore(spec, &mark.original.update_config);
             }
         }
         Change::ScaleUp { to } if revert => {
@@ -225,44 +224,6 @@ fn remove_constraints(placement: &mut Value, added: &[String]) {
     if let Some(constraints) = placement["Constraints"].as_array_mut() {
         constraints.retain(|constraint| !added.iter().any(|ours| constraint == ours));
     }
-}
-
-fn start_first(config: &Value) -> Value {
-    // Where the user has no update config Swarm replaces one task at a time; given one, it takes 0 for "all at once".
-    let mut config = if config.is_object() { config.clone() } else { json!({ "Parallelism": 1 }) };
-    config["Order"] = json!("start-first");
-    config
-}
-
-fn restore_update_config(spec: &mut Value, original: &Value) {
-    let (found, ours) = (spec["UpdateConfig"].clone(), start_first(original));
-    if !found.is_object() {
-        return;
-    }
-    if without_defaults(&found) == without_defaults(&ours) {
-        if original.is_null() { remove(spec, "UpdateConfig") } else { spec["UpdateConfig"] = original.clone() }
-    } else if found["Order"] == ours["Order"] {
-        // The user changed something else of it: only the order is ours.
-        match original["Order"].as_str() {
-            Some(order) => spec["UpdateConfig"]["Order"] = json!(order),
-            None => remove(&mut spec["UpdateConfig"], "Order"),
-        }
-    }
-}
-
-/// The config with what Swarm fills in by itself left out.
-fn without_defaults(config: &Value) -> Map<String, Value> {
-    let mut config = config.as_object().cloned().unwrap_or_default();
-    let zero = |value: &Value| value.as_f64() == Some(0.0);
-    for key in ZERO_BY_DEFAULT {
-        if config.get(key).is_some_and(zero) {
-            config.remove(key);
-        }
-    }
-    if matches!(config.get("FailureAction").and_then(Value::as_str), Some("" | "pause")) {
-        config.remove("FailureAction");
-    }
-    config
 }
 
 fn remove(value: &mut Value, key: &str) {

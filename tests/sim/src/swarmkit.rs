@@ -4,6 +4,7 @@
 //! `manager/scheduler`) and what was seen on a real Swarm. Where SwarmKit leaves open what happens, the seed decides.
 //! Nothing here knows SwarmGuard: it takes specs and gives tasks.
 
+mod machines;
 mod place;
 mod update;
 
@@ -263,21 +264,6 @@ impl SwarmKit {
         self.reconcile(&service);
     }
 
-    /// A node stops, or is cut off from the manager; or comes back.
-    pub fn set_machine(&mut self, node: &NodeId, up: bool, reachable: bool) {
-        let now = self.now;
-        let Some(machine) = self.machines.get_mut(node) else { return };
-        (machine.up, machine.reachable) = (up, reachable);
-        let seen = up && reachable;
-        machine.due = (seen != machine.node.ready).then(|| now + if seen { Duration::ZERO } else { NODE_DOWN_AFTER });
-        if !up {
-            // What ran there is gone, though nobody is told yet.
-            for task in self.tasks.values_mut().filter(|task| task.node.as_ref() == Some(node)) {
-                task.due = None;
-            }
-        }
-    }
-
     /// When something happens next by itself.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -306,29 +292,6 @@ impl SwarmKit {
             self.tasks_due();
         }
         self.now = self.now.max(to);
-    }
-
-    fn nodes_due(&mut self) {
-        let now = self.now;
-        let due: Vec<NodeId> =
-            self.machines.iter().filter(|(_, m)| m.due.is_some_and(|at| at <= now)).map(|(id, _)| id.clone()).collect();
-        for id in due {
-            let Some(machine) = self.machines.get_mut(&id) else { continue };
-            machine.due = None;
-            machine.node.ready = machine.up && machine.reachable;
-            let is_back = machine.node.ready;
-            let here = self.tasks.iter_mut().filter(|(_, task)| task.node.as_ref() == Some(&id) && task.is_alive());
-            for (task_id, task) in here {
-                if !is_back {
-                    // The manager gives them up; their states stay as they were said last.
-                    task.wanted = false;
-                } else if !task.wanted || task.due.is_none() && task.state == TaskState::Starting {
-                    task.state = TaskState::Ended;
-                    self.happened.push(Happened::Ends(task_id.clone()));
-                }
-            }
-            self.reconcile_all();
-        }
     }
 
     fn tasks_due(&mut self) {
