@@ -245,12 +245,12 @@ impl ControlLoop {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 state.counters.decision_us_max = state.counters.decision_us_max.max(micros);
             }
-            if let Some(record) = self.act(action, policy.action_deadline, state.fleet.facts().swarm.as_ref(), at) {
+            if let Some(record) = self.act(action, policy.action_deadline, state.fleet.facts().swarm(), at) {
                 state.counters.actions += 1;
                 state.journal.record_action(record);
             }
         }
-        let swarm = state.fleet.facts().swarm.as_ref();
+        let swarm = state.fleet.facts().swarm();
         state.in_flight = swarm.map_or(0, |swarm| Claims::of(&self.memory, swarm, at).in_flight());
         state.within_hour = self.memory.begun_within_hour(at);
     }
@@ -376,13 +376,13 @@ impl ControlLoop {
 
     fn node_names(&self) -> BTreeMap<NodeId, Name> {
         let state = self.shared.state();
-        let nodes = state.fleet.facts().swarm.iter().flat_map(|swarm| &swarm.nodes);
+        let nodes = state.fleet.facts().swarm().into_iter().flat_map(|swarm| &swarm.nodes);
         nodes.map(|(id, node)| (id.clone(), node.hostname.clone())).collect()
     }
 
     fn service_name(&self, id: &ServiceId) -> String {
         let state = self.shared.state();
-        let service = state.fleet.facts().swarm.as_ref().and_then(|swarm| swarm.services.get(id));
+        let service = state.fleet.facts().swarm().and_then(|swarm| swarm.services.get(id));
         service.map_or_else(|| id.to_string(), |service| service.name.to_string())
     }
 }

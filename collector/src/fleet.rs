@@ -85,7 +85,8 @@ impl Fleet {
     /// The lowest thresholds that labels choose for a service, the highest number where none does: agents alert beyond
     /// them.
     pub fn labelled_thresholds(&self, policy: &Policy) -> (f32, f32) {
-        let labels = self.facts.swarm.iter().flat_map(|swarm| swarm.services.values().map(|service| &service.labels));
+        let labels =
+            self.facts.swarm().into_iter().flat_map(|swarm| swarm.services.values().map(|service| &service.labels));
         let chosen = labels.filter(|labels| labels.choose() && !labels.are_off()).map(|labels| labels.over(policy).0);
         let lower = |(cpu, memory): (f32, f32), other: Policy| {
             let (other_cpu, other_memory) = other.alert_thresholds();
@@ -108,15 +109,15 @@ impl Fleet {
             self.facts.pauses.all = pause;
             return Ok(());
         };
-        let services = &mut self.facts.pauses.services;
         let Some(pause) = pause else {
-            services.remove(name);
+            self.facts.pauses.services.remove(name);
             return Ok(());
         };
-        let mut known = self.facts.swarm.iter().flat_map(|swarm| swarm.services.values());
+        let mut known = self.facts.swarm().into_iter().flat_map(|swarm| swarm.services.values());
         if !known.any(|service| service.name.as_str() == name) {
             return Err(PauseError::Service { name: name.to_owned() });
         }
+        let services = &mut self.facts.pauses.services;
         if services.len() >= PAUSES_MAX && !services.contains_key(name) {
             return Err(PauseError::Full);
         }
@@ -132,7 +133,7 @@ impl Fleet {
     /// After an action the old view of its service is wrong: until the next one it counts as being acted on. One that may
     /// still be under way, on these nodes, goes on counting against the limits.
     pub fn distrust(&mut self, service: &ServiceId, unfinished: Option<Vec<NodeId>>) {
-        let known = self.facts.swarm.as_mut().and_then(|swarm| swarm.services.get_mut(service));
+        let known = self.facts.swarm_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(service) = known {
             service.action_marked = true;
             service.action_nodes = unfinished.map(|nodes| service.action_nodes.take().unwrap_or(nodes));
@@ -141,7 +142,7 @@ impl Fleet {
 
     /// The Swarm's state, replaced whole.
     pub fn record_swarm(&mut self, swarm: Swarm, now: Timestamp) {
-        self.facts.swarm = Some(swarm);
+        self.facts.record_swarm(swarm);
         self.facts.forget(now);
     }
 
@@ -160,7 +161,7 @@ impl Fleet {
         }
         // A node that is in no Swarm has no place in a plan.
         let Some(id) = self.node_id(&report.node) else { return };
-        let known = self.facts.swarm.as_ref().is_none_or(|swarm| swarm.nodes.contains_key(&id));
+        let known = self.facts.swarm().is_none_or(|swarm| swarm.nodes.contains_key(&id));
         if !known {
             return;
         }
@@ -195,7 +196,7 @@ impl Fleet {
     }
 
     fn node_named(&self, name: &str) -> Option<NodeId> {
-        let mut named = self.facts.swarm.as_ref()?.nodes.iter().filter(|(_, node)| node.hostname.as_str() == name);
+        let mut named = self.facts.swarm()?.nodes.iter().filter(|(_, node)| node.hostname.as_str() == name);
         match (named.next(), named.next()) {
             (Some((id, _)), None) => Some(id.clone()),
             // Two nodes of one name: neither is meant for sure.
@@ -245,7 +246,7 @@ impl Fleet {
     }
 
     fn resolve(&self, alert: &VerboseAlert) -> Result<(NodeId, ContainerId), ResolveError> {
-        let swarm = self.facts.swarm.as_ref().ok_or(ResolveError::NotReady)?;
+        let swarm = self.facts.swarm().ok_or(ResolveError::NotReady)?;
         let (service, prefix) = (alert.service_name.clone(), alert.container_id.clone());
         let node = self.node_named(&alert.node).ok_or_else(|| ResolveError::Node { name: alert.node.clone() })?;
         let named = swarm.services.values().find(|found| found.name == Name::new(&service));

@@ -13,7 +13,9 @@ use swarmguard_collector::config::Settings;
 use swarmguard_collector::server::serve;
 use swarmguard_collector::state::Shared;
 use swarmguard_http::{Connection, Method, Request, Response, Url};
-use swarmguard_planner::facts::{Mode, Node, Platform, Resources, Service, Swarm, Task, TaskState, UpdateState};
+use swarmguard_planner::facts::{
+    Leader, Mode, Node, Platform, Resources, Service, Swarm, Task, TaskState, UpdateState,
+};
 use swarmguard_wire::{
     Alert, ContainerId, ContainerSample, Name, NodeRef, NodeSample, Reply, Report, Timestamp, codec,
 };
@@ -108,6 +110,7 @@ fn swarm() -> Swarm {
         engine_labels: BTreeMap::new(),
     };
     Swarm {
+        leader: Leader::Here,
         seen_at: now(),
         services: BTreeMap::from([("s1".parse().unwrap(), service)]),
         nodes: BTreeMap::from([("n1".parse().unwrap(), node)]),

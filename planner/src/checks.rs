@@ -5,7 +5,7 @@
 
 use swarmguard_wire::{NodeId, Timestamp};
 
-use crate::facts::{Facts, Mode, Swarm, UpdateState};
+use crate::facts::{Facts, Leader, Mode, Swarm, UpdateState};
 use crate::labels::Engagement;
 use crate::memory::Memory;
 use crate::plan::{Action, Migrate, Scale};
@@ -17,6 +17,9 @@ pub enum Violation {
     /// The Swarm's state is not known or too old.
     #[error("the Swarm's state is unknown or stale")]
     Stale,
+    /// Another collector acts.
+    #[error("the manager beside this collector does not lead the Swarm")]
+    Standby,
     /// The service is not there.
     #[error("the service does not exist")]
     NoService,
@@ -104,9 +107,12 @@ pub enum Violation {
 /// # Errors
 /// The first promise that it would break.
 pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Result<(), Violation> {
-    let swarm = facts.swarm.as_ref().ok_or(Violation::Stale)?;
+    let swarm = facts.swarm().ok_or(Violation::Stale)?;
     if now.since(swarm.seen_at) > policy.metric_window {
         return Err(Violation::Stale);
+    }
+    if swarm.leader != Leader::Here {
+        return Err(Violation::Standby);
     }
     let trigger = action.trigger();
     let service = swarm.services.get(&trigger.service).ok_or(Violation::NoService)?;

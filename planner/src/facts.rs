@@ -3,7 +3,10 @@
 //! Facts are recorded by the collector as they come and read by the rules; nothing here judges them. Each carries the
 //! time it was learnt, by the collector's clock, so that a rule can tell stale from fresh.
 
+pub(crate) mod index;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +17,7 @@ use crate::labels::Labels;
 use crate::placement::Constraint;
 use crate::quiet::Pauses;
 use crate::window::{Sample, Window};
+use index::Index;
 
 /// How long samples and reports are kept.
 pub const MEMORY: Duration = Duration::from_secs(300);
@@ -27,8 +31,9 @@ pub const NODES_MAX: usize = 5_000;
 /// Everything a plan rests on.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Swarm's state; absent until it was read once.
-    pub swarm: Option<Swarm>,
+    swarm: Option<Swarm>,
+    /// Of `swarm`, from the first time that it is asked for.
+    index: OnceLock<Index>,
     /// The last report of each node.
     pub reports: BTreeMap<NodeId, NodeReport>,
     /// Recent samples of each container, from its node's agent.
@@ -43,6 +48,29 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Swarm's state; absent until it was read once.
+    pub fn swarm(&self) -> Option<&Swarm> {
+        self.swarm.as_ref()
+    }
+
+    /// Swarm's state, to be changed.
+    pub fn swarm_mut(&mut self) -> Option<&mut Swarm> {
+        self.index = OnceLock::new();
+        self.swarm.as_mut()
+    }
+
+    /// Records Swarm's state, all of it.
+    pub fn record_swarm(&mut self, swarm: Swarm) {
+        self.index = OnceLock::new();
+        self.swarm = Some(swarm);
+    }
+
+    /// Swarm's state and where everything is in it.
+    pub(crate) fn indexed(&self) -> Option<(&Swarm, &Index)> {
+        let swarm = self.swarm.as_ref()?;
+        Some((swarm, self.index.get_or_init(|| Index::of(swarm))))
+    }
+
     /// The time of day, which a person's choice of hours and dates is about.
     pub fn wall(&self, now: Timestamp) -> Timestamp {
         now.shifted(self.wall_ahead)
@@ -87,23 +115,28 @@ fn record(windows: &mut BTreeMap<ContainerId, Window>, container: ContainerId, s
 pub struct Swarm {
     /// When it was read.
     pub seen_at: Timestamp,
+    /// Who leads: only beside that manager anything is done.
+    pub leader: Leader,
     /// All services.
     pub services: BTreeMap<ServiceId, Service>,
     /// All nodes.
     pub nodes: BTreeMap<NodeId, Node>,
 }
 
-impl Swarm {
-    /// The tasks of every service that hold a place on `node`.
-    pub fn tasks_on<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = (&'a Service, &'a Task)> {
-        self.services.values().flat_map(move |service| {
-            service
-                .tasks
-                .values()
-                .filter(move |task| task.is_alive() && task.node.as_ref() == Some(node))
-                .map(move |task| (service, task))
-        })
-    }
+/// Who leads the Swarm's managers, seen from the one that was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "leader", rename_all = "snake_case")]
+pub enum Leader {
+    /// That one does.
+    Here,
+    /// Another one does.
+    Elsewhere {
+        /// Its host name.
+        node: Name,
+    },
+    /// Nobody is known to.
+    #[default]
+    Unknown,
 }
 
 /// How a service is replicated.

@@ -4,104 +4,23 @@
 //! availability, constraints, platform, host ports, reservations, replicas per node. *Should it go there* is ours: a
 //! node whose agent is silent or whose memory is nearly full is not a target, although Swarm would take it.
 
+mod constraint;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use swarmguard_wire::{Name, NodeId, Timestamp};
 
-use crate::facts::{Facts, HostPort, Node, Platform, Resources, Service, Swarm};
+use crate::facts::index::{Index, Taken};
+use crate::facts::{Node, NodeReport, Platform, Resources, Service, Swarm};
 use crate::labels::TARGET_LABEL;
 use crate::policy::Policy;
 
+pub use constraint::{Constraint, architecture};
+
 /// A node that uses more of its memory than this, in percent, is not a target.
 pub const TARGET_MEMORY_PERCENT_MAX: f32 = 90.0;
-
-/// A placement constraint, such as `node.role==worker`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Constraint {
-    text: String,
-    key: Key,
-    equal: bool,
-    value: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Key {
-    NodeId,
-    Hostname,
-    Role,
-    Os,
-    Architecture,
-    Label(String),
-    EngineLabel(String),
-    /// A key this version does not know (`node.ip` among them): taken as never met, so that nothing is moved by guess.
-    Unknown,
-}
-
-impl Constraint {
-    /// Reads a constraint as `docker service create --constraint` takes it.
-    pub fn parse(text: &str) -> Self {
-        let (key, equal, value) = match (text.split_once("=="), text.split_once("!=")) {
-            (Some((key, value)), None) => (key, true, value),
-            (None, Some((key, value))) => (key, false, value),
-            // Both signs: the first one divides, as in SwarmKit.
-            (Some((key, value)), Some((other, _))) if key.len() < other.len() => (key, true, value),
-            (Some(_), Some((key, value))) => (key, false, value),
-            (None, None) => ("", true, ""),
-        };
-        let key = match key.trim() {
-            "node.id" => Key::NodeId,
-            "node.hostname" => Key::Hostname,
-            "node.role" => Key::Role,
-            "node.platform.os" => Key::Os,
-            "node.platform.arch" => Key::Architecture,
-            other => match (other.strip_prefix("node.labels."), other.strip_prefix("engine.labels.")) {
-                (Some(label), _) => Key::Label(label.to_owned()),
-                (None, Some(label)) => Key::EngineLabel(label.to_owned()),
-                (None, None) => Key::Unknown,
-            },
-        };
-        Self { text: text.to_owned(), key, equal, value: value.trim().to_owned() }
-    }
-
-    /// Whether `node` meets it. Values are compared without regard to case, as SwarmKit does.
-    pub fn met_by(&self, id: &NodeId, node: &Node) -> bool {
-        let found = match &self.key {
-            Key::NodeId => id.as_str(),
-            Key::Hostname => node.hostname.as_str(),
-            Key::Role => {
-                if node.manager {
-                    "manager"
-                } else {
-                    "worker"
-                }
-            }
-            Key::Os => node.platform.os.as_str(),
-            Key::Architecture => {
-                return architecture(&self.value).eq_ignore_ascii_case(&node.platform.architecture) == self.equal;
-            }
-            Key::Label(label) => node.labels.get(label).map_or("", String::as_str),
-            Key::EngineLabel(label) => node.engine_labels.get(label).map_or("", String::as_str),
-            Key::Unknown => return false,
-        };
-        found.eq_ignore_ascii_case(&self.value) == self.equal
-    }
-}
-
-impl fmt::Display for Constraint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// One name for an architecture that Docker calls by two.
-pub fn architecture(text: &str) -> &str {
-    match text {
-        "amd64" => "x86_64",
-        "arm64" => "aarch64",
-        other => other,
-    }
-}
 
 /// Why a node does not take a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -196,71 +115,41 @@ pub struct Rejected {
     pub why: Ineligible,
 }
 
-/// Whether Swarm's scheduler could place one more task of `service` on the node.
-///
-/// # Errors
-/// The first filter that the node does not pass.
-pub fn swarm_could_place(swarm: &Swarm, service: &Service, id: &NodeId, node: &Node) -> Result<(), Ineligible> {
-    if !node.ready {
-        return Err(Ineligible::Down);
-    }
-    if !node.active {
-        return Err(Ineligible::NotActive);
-    }
-    if let Some(unmet) = service.constraints.iter().find(|constraint| !constraint.met_by(id, node)) {
-        return Err(Ineligible::Constraint { constraint: unmet.to_string() });
-    }
-    if !platform_fits(&service.platforms, &node.platform) {
-        let found = format!("{}/{}", node.platform.os, node.platform.architecture);
-        return Err(Ineligible::Platform { found });
-    }
-    let taken = |port: &&HostPort| swarm.tasks_on(id).any(|(other, _)| other.host_ports.contains(port));
-    if let Some(port) = service.host_ports.iter().find(taken) {
-        return Err(Ineligible::HostPort { port: port.port });
-    }
-    let held = service.alive().filter(|(_, task)| task.node.as_ref() == Some(id)).count() as u64;
-    if let Some(max) = service.replicas_per_node_max.filter(|max| held >= *max) {
-        return Err(Ineligible::ReplicasPerNode { max });
-    }
-    let free = free_resources(swarm, id, node);
-    let needed = service.reserved;
-    if needed.nano_cpus > free.nano_cpus || needed.memory_bytes > free.memory_bytes {
-        return Err(Ineligible::NoRoom { needed, free });
-    }
-    Ok(())
+/// A node as a place for a task, with what is the same for every service looked at once.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    /// The node's identifier.
+    pub(crate) id: &'a NodeId,
+    /// The node.
+    pub(crate) node: &'a Node,
+    taken: &'a Taken,
+    /// How much it is in use, or why nothing should be moved there.
+    use_percent: Result<f32, Ineligible>,
 }
 
-fn platform_fits(wanted: &[Platform], found: &Platform) -> bool {
-    let fits = |wanted: &str, found: &str| wanted.is_empty() || wanted.eq_ignore_ascii_case(found);
-    wanted.is_empty()
-        || wanted.iter().any(|wanted| fits(&wanted.os, &found.os) && fits(&wanted.architecture, &found.architecture))
-}
-
-fn free_resources(swarm: &Swarm, id: &NodeId, node: &Node) -> Resources {
-    swarm.tasks_on(id).fold(node.resources, |free, (service, _)| Resources {
-        nano_cpus: free.nano_cpus.saturating_sub(service.reserved.nano_cpus),
-        memory_bytes: free.memory_bytes.saturating_sub(service.reserved.memory_bytes),
-    })
-}
-
-/// Whether a node is a target, and how much it is in use: CPU plus memory in percent, 0 to 200, lower is better.
-///
-/// # Errors
-/// The first reason why it is none.
-pub fn target_score(
-    facts: &Facts,
-    swarm: &Swarm,
-    service: &Service,
-    id: &NodeId,
+/// Every node of the Swarm as a place, in the order of their identifiers.
+pub(crate) fn places<'a>(
+    swarm: &'a Swarm,
+    index: &'a Index,
+    reports: &BTreeMap<NodeId, NodeReport>,
     policy: &Policy,
     now: Timestamp,
-) -> Result<f32, Ineligible> {
-    let node = swarm.nodes.get(id).ok_or(Ineligible::Down)?;
-    swarm_could_place(swarm, service, id, node)?;
+) -> Vec<Place<'a>> {
+    let mut reports = reports.iter().peekable();
+    let place = |((id, node), taken): ((&'a NodeId, &'a Node), &'a Taken)| {
+        while reports.next_if(|(known, _)| *known < id).is_some() {}
+        let report = reports.peek().filter(|(known, _)| *known == id).map(|(_, report)| *report);
+        Place { id, node, taken, use_percent: use_percent(node, report, policy, now) }
+    };
+    swarm.nodes.iter().zip(index.taken()).map(place).collect()
+}
+
+/// How much a node is in use: CPU plus memory in percent, 0 to 200.
+fn use_percent(node: &Node, report: Option<&NodeReport>, policy: &Policy, now: Timestamp) -> Result<f32, Ineligible> {
     if node.labels.get(TARGET_LABEL).is_some_and(|value| value == "false") {
         return Err(Ineligible::KeptOut);
     }
-    let report = facts.reports.get(id).ok_or(Ineligible::Silent { seconds: None })?;
+    let report = report.ok_or(Ineligible::Silent { seconds: None })?;
     let age = now.since(report.received_at);
     if age > policy.metric_window {
         return Err(Ineligible::Silent { seconds: Some(age.as_secs()) });
@@ -270,4 +159,60 @@ pub fn target_score(
         // What is not known counts as fully used: such a node is chosen last.
         memory => Ok(report.cpu_percent.unwrap_or(100.0) + memory.unwrap_or(100.0)),
     }
+}
+
+impl Place<'_> {
+    /// Whether Swarm's scheduler could place one more task of `service` on the node.
+    ///
+    /// # Errors
+    /// The first filter that the node does not pass.
+    pub(crate) fn swarm_could_take(&self, service: &Service) -> Result<(), Ineligible> {
+        let Self { id, node, taken, .. } = self;
+        if !node.ready {
+            return Err(Ineligible::Down);
+        }
+        if !node.active {
+            return Err(Ineligible::NotActive);
+        }
+        if let Some(unmet) = service.constraints.iter().find(|constraint| !constraint.met_by(id, node)) {
+            return Err(Ineligible::Constraint { constraint: unmet.to_string() });
+        }
+        if !platform_fits(&service.platforms, &node.platform) {
+            let found = format!("{}/{}", node.platform.os, node.platform.architecture);
+            return Err(Ineligible::Platform { found });
+        }
+        if let Some(port) = service.host_ports.iter().find(|port| taken.ports.contains(port)) {
+            return Err(Ineligible::HostPort { port: port.port });
+        }
+        if let Some(max) = service.replicas_per_node_max {
+            let held = service.alive().filter(|(_, task)| task.node.as_ref() == Some(*id)).count() as u64;
+            if held >= max {
+                return Err(Ineligible::ReplicasPerNode { max });
+            }
+        }
+        let free = Resources {
+            nano_cpus: node.resources.nano_cpus.saturating_sub(taken.reserved.nano_cpus),
+            memory_bytes: node.resources.memory_bytes.saturating_sub(taken.reserved.memory_bytes),
+        };
+        let needed = service.reserved;
+        if needed.nano_cpus > free.nano_cpus || needed.memory_bytes > free.memory_bytes {
+            return Err(Ineligible::NoRoom { needed, free });
+        }
+        Ok(())
+    }
+
+    /// Whether the node is a target, and how much it is in use: CPU plus memory in percent, 0 to 200, lower is better.
+    ///
+    /// # Errors
+    /// The first reason why it is none.
+    pub(crate) fn target_score(&self, service: &Service) -> Result<f32, Ineligible> {
+        self.swarm_could_take(service)?;
+        self.use_percent.clone()
+    }
+}
+
+fn platform_fits(wanted: &[Platform], found: &Platform) -> bool {
+    let fits = |wanted: &str, found: &str| wanted.is_empty() || wanted.eq_ignore_ascii_case(found);
+    wanted.is_empty()
+        || wanted.iter().any(|wanted| fits(&wanted.os, &found.os) && fits(&wanted.architecture, &found.architecture))
 }

@@ -13,16 +13,19 @@ use serde::Serialize;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, Timestamp};
 
 use crate::claims::Claims;
-use crate::facts::{Facts, Service, UpdateState};
+use crate::facts::index::{Glance, Index};
+use crate::facts::{Facts, Leader, Service, Swarm, UpdateState};
 use crate::labels::{Engagement, LabelProblem};
 use crate::memory::Memory;
+use crate::placement;
 use crate::planted::{Bug, has};
 use crate::policy::{Policy, SICK_NODES_MIN};
 use crate::quiet::Quiet;
-use crate::rules::{self, Case, Condition, Finding, Sick};
+use crate::rules::{self, Case, Condition, Finding, Known, Sick};
+use crate::window::Window;
 
 pub use action::{Action, ActionKind, Migrate, Scale, Trigger};
-pub use withheld::Withheld;
+pub use withheld::{NAMED_MAX, Withheld};
 
 /// Why a decision is only shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,6 +40,11 @@ pub enum Observed {
         /// Why.
         quiet: Quiet,
     },
+    /// Another collector acts: the one beside the manager that leads the Swarm.
+    Standby {
+        /// Who leads.
+        leader: Leader,
+    },
     /// Its labels cannot be followed.
     Labels {
         /// Which, and what is allowed.
@@ -50,6 +58,12 @@ impl fmt::Display for Observed {
             Self::NotEnabled => write!(f, "without swarmguard.enable=true"),
             Self::Mode => write!(f, "as swarmguard.mode says"),
             Self::Quiet { quiet } => write!(f, "{quiet}"),
+            Self::Standby { leader: Leader::Elsewhere { node } } => {
+                write!(f, "since the collector beside {node} acts, which leads the Swarm")
+            }
+            Self::Standby { leader: Leader::Here | Leader::Unknown } => {
+                write!(f, "since it is not known which manager leads the Swarm")
+            }
             Self::Labels { problems } => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 write!(f, "since its labels cannot be followed ({})", problems.join("; "))
@@ -124,25 +138,87 @@ impl fmt::Display for Decision {
 /// Decides for every service one of whose containers is over a threshold, and for those that are idle with more replicas
 /// than their minimum; the most urgent first, and of equals the one with the lower identifier.
 pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
-    let Some(swarm) = &facts.swarm else { return Vec::new() };
-    let mut wanted: Vec<Wanted<'_>> =
-        swarm.services.iter().filter_map(|(id, service)| Wanted::of(facts, id, service, policy, memory, now)).collect();
+    let Some((swarm, index)) = facts.indexed() else { return Vec::new() };
+    let known = AllKnown::of(facts, swarm, index);
+    let services = swarm.services.iter().enumerate();
+    let mut wanted: Vec<Wanted<'_>> = services
+        .filter_map(|(number, (id, service))| Wanted::of(&known, number, swarm, id, service, policy, memory, now))
+        .collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
     wanted.sort_by(|a, b| b.findings[0].urgency().total_cmp(&a.findings[0].urgency()));
-    let sick = Sick::count(facts, policy, &wanted, now);
+    let sick = Sick::count(facts, &known, policy, &wanted, now);
+    let places = placement::places(swarm, index, &facts.reports, policy, now);
     let mut claims = Claims::of(memory, swarm, now);
+    let mut with_observed = claims.clone();
     let mut decisions = Vec::new();
-    for Wanted { id, service, policy, engagement, problems, findings } in wanted {
+    for Wanted { id, service, policy, engagement, problems, findings, containers } in wanted {
         if engagement == Engagement::Off {
             continue;
         }
-        let case = Case { facts, swarm, id, service, policy: &policy, memory, now, claims: &claims, sick };
-        let Some(decision) = decide(&case, findings, engagement, problems) else { continue };
-        if let Outcome::Act { action } = &decision.outcome {
-            claims.add(action);
+        let because = observed(facts, swarm, service, &policy, engagement, problems, now);
+        // What is only observed is held to the same limits, and does not count for what is not.
+        let claims_seen = if because.is_none() { &claims } else { &with_observed };
+        let case = Case {
+            facts,
+            swarm,
+            places: &places,
+            containers: &containers,
+            id,
+            service,
+            policy: &policy,
+            memory,
+            now,
+            claims: claims_seen,
+            sick,
+        };
+        let Some(decision) = decide(&case, findings, because) else { continue };
+        match &decision.outcome {
+            Outcome::Act { action } => {
+                claims.add(action);
+                with_observed.add(action);
+            }
+            Outcome::Observe { action, .. } => with_observed.add(action),
+            Outcome::Withhold { .. } => {}
         }
         decisions.push(decision);
     }
     decisions
+}
+
+/// What is known of all running containers, by the places of the index.
+struct AllKnown<'a> {
+    index: &'a Index,
+    nodes: Vec<&'a NodeId>,
+    by_agent: Vec<Option<&'a Window>>,
+    by_hand: Vec<Option<&'a Window>>,
+    /// What agents and people said last of each service, by its number.
+    glances: Vec<[Glance; 2]>,
+}
+
+impl<'a> AllKnown<'a> {
+    fn of(facts: &'a Facts, swarm: &'a Swarm, index: &'a Index) -> Self {
+        let (by_agent, agents) = index.look(&facts.containers);
+        let (by_hand, hands) = index.look(&facts.by_hand);
+        let glances = agents.into_iter().zip(hands).map(|(agent, hand)| [agent, hand]).collect();
+        Self { index, nodes: swarm.nodes.keys().collect(), by_agent, by_hand, glances }
+    }
+
+    /// Of the service of this number.
+    fn of_service(&self, number: usize) -> impl Iterator<Item = Known<'a>> + Clone {
+        let (running, places, _) = self.index.running(number);
+        running.iter().zip(places).filter_map(|(task, place)| {
+            let window = |windows: &[Option<&'a Window>]| windows.get(place).copied().flatten();
+            Some(Known {
+                container: task.container,
+                node: self.nodes.get(task.node)?,
+                since: task.since,
+                by_agent: window(&self.by_agent),
+                by_hand: window(&self.by_hand),
+            })
+        })
+    }
 }
 
 /// A service about which something might be done.
@@ -154,11 +230,14 @@ struct Wanted<'a> {
     problems: Vec<LabelProblem>,
     /// At least one.
     findings: Vec<Finding>,
+    containers: Vec<Known<'a>>,
 }
 
 impl<'a> Wanted<'a> {
     fn of(
-        facts: &Facts,
+        known: &AllKnown<'a>,
+        number: usize,
+        swarm: &Swarm,
         id: &'a ServiceId,
         service: &'a Service,
         policy: &Policy,
@@ -166,17 +245,33 @@ impl<'a> Wanted<'a> {
         now: Timestamp,
     ) -> Option<Self> {
         let (policy, engagement, problems) = service.labels.over(policy);
-        let mut findings = rules::findings(facts, service, &policy, memory.last_ended(id), now);
-        // While one container has too much to do, the service is not idle, whatever the others do.
-        if findings.is_empty() {
-            findings.extend(rules::idle(facts, service, memory.scaled_from(id, service), &policy, now));
+        let [by_agent, by_hand] = known.glances.get(number)?;
+        let may_be_idle = rules::may_be_idle(service, by_agent.sum, &policy.scaling);
+        if !rules::may_be_high(by_agent.most, &policy) && !rules::may_be_high(by_hand.most, &policy) && !may_be_idle {
+            return None;
         }
-        (!findings.is_empty()).then_some(Self { id, service, policy, engagement, problems, findings })
+        let (containers, are_all) = (known.of_service(number), known.index.running(number).2);
+        let since = memory.last_ended(id);
+        let mut findings = rules::findings(containers.clone(), &policy, since, swarm.seen_at, now);
+        // While one container has too much to do, the service is not idle, whatever the others do.
+        if findings.is_empty() && are_all {
+            findings.extend(rules::idle(containers.clone(), service, memory.scaled_from(id, service), &policy, now));
+        }
+        let is_wanted = !findings.is_empty();
+        is_wanted.then(|| Self {
+            id,
+            service,
+            policy,
+            engagement,
+            problems,
+            findings,
+            containers: containers.collect(),
+        })
     }
 }
 
 impl Sick {
-    fn count(facts: &Facts, policy: &Policy, wanted: &[Wanted<'_>], now: Timestamp) -> Self {
+    fn count(facts: &Facts, known: &AllKnown<'_>, policy: &Policy, wanted: &[Wanted<'_>], now: Timestamp) -> Self {
         // What cannot be moved, or is sick only by its owner's own measure, says nothing about the observer.
         let sick: BTreeSet<&NodeId> = wanted
             .iter()
@@ -191,39 +286,30 @@ impl Sick {
             return Self { sick, nodes: 0, are_too_many: false };
         }
         // Of the nodes where one of those could be seen: others would only water it down.
-        let services = facts.swarm.iter().flat_map(|swarm| swarm.services.values());
-        let movable = services.filter(|service| service.may_move() && !service.labels.are_off());
-        let nodes: BTreeSet<&NodeId> = movable
-            .flat_map(|service| service.tasks.values().filter(|task| task.is_running()))
-            .filter_map(|task| task.node.as_ref())
-            .filter(|node| {
-                facts.reports.get(*node).is_some_and(|report| now.since(report.received_at) <= policy.metric_window)
-            })
-            .collect();
-        let nodes = nodes.len();
+        let services = facts.swarm().into_iter().flat_map(|swarm| swarm.services.values()).enumerate();
+        let mut could_be = vec![false; known.nodes.len()];
+        for (number, _) in services.filter(|(_, service)| service.may_move() && !service.labels.are_off()) {
+            for task in known.index.running(number).0 {
+                could_be.get_mut(task.node).into_iter().for_each(|could_be| *could_be = true);
+            }
+        }
+        let reports = |node: &&NodeId| {
+            facts.reports.get(*node).is_some_and(|report| now.since(report.received_at) <= policy.metric_window)
+        };
+        let nodes = known.nodes.iter().zip(could_be).filter(|(node, could_be)| *could_be && reports(node)).count();
         Self { sick, nodes, are_too_many: sick as f32 * 100.0 > policy.limits.sick_nodes_percent * nodes as f32 }
     }
 }
 
-fn decide(
-    case: &Case<'_>,
-    findings: Vec<Finding>,
-    engagement: Engagement,
-    problems: Vec<LabelProblem>,
-) -> Option<Decision> {
+fn decide(case: &Case<'_>, findings: Vec<Finding>, because: Option<Observed>) -> Option<Decision> {
     let (finding, proposed) = match guard(case) {
         Err(withheld) => (findings.first()?, Err(withheld)),
         Ok(()) => first_action(case, &findings)?,
     };
-    let outcome = match proposed {
-        Ok(action) if engagement == Engagement::Act || has(Bug::NotEnabled) => {
-            match quiet(case.facts, case.service, case.policy, case.now) {
-                None => Outcome::Act { action },
-                Some(quiet) => Outcome::Observe { action, because: Observed::Quiet { quiet } },
-            }
-        }
-        Ok(action) => Outcome::Observe { action, because: observed(case, problems) },
-        Err(withheld) => Outcome::Withhold { withheld },
+    let outcome = match (proposed, because) {
+        (Ok(action), None) => Outcome::Act { action },
+        (Ok(action), Some(because)) => Outcome::Observe { action, because },
+        (Err(withheld), _) => Outcome::Withhold { withheld },
     };
     Some(Decision {
         service: case.id.clone(),
@@ -248,14 +334,29 @@ pub(crate) fn quiet(facts: &Facts, service: &Service, policy: &Policy, now: Time
     Some(Quiet::Hours { until, seconds_left: seconds_left(until, now) })
 }
 
-fn observed(case: &Case<'_>, problems: Vec<LabelProblem>) -> Observed {
-    if !problems.is_empty() {
-        Observed::Labels { problems }
-    } else if case.service.labels.is_enabled() {
-        Observed::Mode
-    } else {
-        Observed::NotEnabled
+/// Why what is decided for a service is only shown; nothing if it is done.
+fn observed(
+    facts: &Facts,
+    swarm: &Swarm,
+    service: &Service,
+    policy: &Policy,
+    engagement: Engagement,
+    problems: Vec<LabelProblem>,
+    now: Timestamp,
+) -> Option<Observed> {
+    if engagement != Engagement::Act && !has(Bug::NotEnabled) {
+        return Some(if !problems.is_empty() {
+            Observed::Labels { problems }
+        } else if service.labels.is_enabled() {
+            Observed::Mode
+        } else {
+            Observed::NotEnabled
+        });
     }
+    if let Some(quiet) = quiet(facts, service, policy, now) {
+        return Some(Observed::Quiet { quiet });
+    }
+    (swarm.leader != Leader::Here).then(|| Observed::Standby { leader: swarm.leader.clone() })
 }
 
 /// The first action that a finding leads to; if none does, the first finding and why not. So a busy service at its

@@ -17,13 +17,16 @@ use swarmguard_wire::{ServiceId, Timestamp};
 use crate::claims::Claims;
 use crate::facts::{Facts, Mode, Service, Swarm};
 use crate::memory::Memory;
+use crate::placement::Place;
 use crate::plan::{Action, ActionKind, Trigger, Withheld, seconds_left};
 use crate::planted::{Bug, has};
 use crate::policy::Policy;
 
+pub(crate) use condition::may_be_high;
 pub use condition::{Condition, Unclear, condition};
-pub use finding::{Finding, findings};
-pub(crate) use scale_down::idle;
+pub use finding::Finding;
+pub(crate) use finding::{Known, findings};
+pub(crate) use scale_down::{idle, may_be_idle};
 
 /// How many nodes have sick containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,10 @@ pub struct Case<'a> {
     pub facts: &'a Facts,
     /// Swarm's state.
     pub swarm: &'a Swarm,
+    /// Every node as a place for a task.
+    pub(crate) places: &'a [Place<'a>],
+    /// The service's running containers.
+    pub(crate) containers: &'a [Known<'a>],
     /// The service's identifier.
     pub id: &'a ServiceId,
     /// The service.

@@ -35,7 +35,10 @@ pub struct Sample {
 /// Samples of one container.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
-    samples: VecDeque<Sample>,
+    /// Apart from the others, since most plans look no further.
+    newest: Option<Sample>,
+    /// Those before it.
+    older: VecDeque<Sample>,
 }
 
 impl Window {
@@ -44,7 +47,7 @@ impl Window {
     /// A tick that is known already is not added twice. A tick far below the newest means that the agent started
     /// anew and counts from zero: the old ticks are forgotten, since no order holds between them and the new ones.
     pub fn push(&mut self, sample: Sample, age_max: Duration) {
-        if let Some(newest) = self.samples.back() {
+        if let Some(newest) = &self.newest {
             if newest.tick == sample.tick {
                 return;
             }
@@ -53,35 +56,36 @@ impl Window {
                 if late_not_restarted {
                     return;
                 }
-                self.samples.clear();
+                *self = Self::default();
             }
         }
-        while self.samples.len() >= SAMPLES_MAX
-            || self.samples.front().is_some_and(|oldest| sample.sampled_at.since(oldest.sampled_at) > age_max)
+        self.older.extend(self.newest.take());
+        while self.older.len() >= SAMPLES_MAX
+            || self.older.front().is_some_and(|oldest| sample.sampled_at.since(oldest.sampled_at) > age_max)
         {
-            self.samples.pop_front();
+            self.older.pop_front();
         }
-        self.samples.push_back(sample);
+        self.newest = Some(sample);
     }
 
     /// The newest sample.
     pub fn newest(&self) -> Option<&Sample> {
-        self.samples.back()
+        self.newest.as_ref()
     }
 
     /// Samples, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Sample> {
-        self.samples.iter().rev()
+        self.newest.iter().chain(self.older.iter().rev())
     }
 
     /// How many samples are kept.
     pub fn len(&self) -> usize {
-        self.samples.len()
+        self.older.len() + usize::from(self.newest.is_some())
     }
 
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
-        self.samples.is_empty()
+        self.newest.is_none()
     }
 }
 

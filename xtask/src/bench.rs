@@ -1,9 +1,11 @@
-//! `cargo xtask bench`: what the agent costs, beside what else is there, measured in the same run on the same containers.
+//! `cargo xtask bench`: what the agent costs, beside what else is there, measured in the same run on the same containers;
+//! and how long the collector plans.
 //!
 //! - [`measure`]: CPU time and memory of processes, from `/proc`
 //! - [`agent`]: the agent, Netdata, `docker stats` and the floor beside 50 containers
 //! - [`scale`]: the agent with 1, 10, 100 and 500 cgroups
 //! - [`packets`]: what the kernel programs add to a transfer
+//! - [`plan`]: planning for a large Swarm
 //! - [`hooks`]: what is attached to the kernel's hook for packets
 //! - [`cgroups`]: cgroups that stand in for containers
 
@@ -13,6 +15,7 @@ mod hooks;
 mod measure;
 mod packets;
 mod peers;
+mod plan;
 mod scale;
 
 use std::path::PathBuf;
@@ -65,9 +68,18 @@ pub(crate) enum Bench {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// How long planning takes in a large Swarm
+    Plan {
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
 }
 
 pub(crate) fn run(what: Bench) -> Result<()> {
+    if let Bench::Plan { json } = what {
+        return plan::run()?.tell(json);
+    }
     become_root()?;
     setup::for_bench()?;
     let binaries = build::binaries(Arch::HOST, KernelPrograms::Needed)?;
@@ -79,6 +91,7 @@ pub(crate) fn run(what: Bench) -> Result<()> {
             }
             Bench::Scale { seconds, runs, json } => (Box::pin(scale::run(seconds, runs, &binaries)), json),
             Bench::Packets { stretches, json } => (Box::pin(packets::run(stretches, &binaries)), json),
+            Bench::Plan { json } => (Box::pin(async { plan::run() }), json),
         };
         let done = tokio::select! {
             done = work => done,

@@ -7,6 +7,7 @@ mod drill;
 mod ebpf;
 mod fuzz;
 mod lab;
+mod mutants;
 mod report;
 mod run;
 mod setup;
@@ -63,6 +64,12 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Change the planner in every small way and see whether a test notices; exit code 1 when too few are noticed
+    Mutants {
+        /// Changes tried at a time
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+        jobs: u32,
+    },
     /// Run SwarmGuard in made-up worlds with faults; exit code 1 when a promise is broken in one
     Simulate {
         /// How many worlds, each from the next seed
@@ -97,6 +104,7 @@ fn main() -> ExitCode {
         Command::Drill { what } => drill::run(*what),
         Command::Demo { keep } => demo::run(keep),
         Command::Fuzz { seconds } => fuzz::run(seconds),
+        Command::Mutants { jobs } => mutants::run(jobs),
         Command::Simulate { seeds, seed, trace, calm } => simulate::run(seeds, seed, trace, calm),
         Command::Lab { action } => lab::run(action),
         Command::Test => test::run(),

@@ -68,7 +68,7 @@ async fn wish(request: Request<Incoming>) -> Result<Wish, Answer> {
 fn take(shared: &Shared, service: Option<&str>, pause: Option<Pause>) -> Answer {
     let mut state = shared.state();
     // What the Swarm keeps is not known yet, and would be lost.
-    if state.fleet.facts().swarm.is_none() {
+    if state.fleet.facts().swarm().is_none() {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the Swarm's state is not known yet: try again");
     }
     let resumes_all = service.is_none() && pause.is_none();

@@ -14,7 +14,7 @@ use crate::state::{Shared, State};
 /// 200 while the Swarm's state is fresh, 503 else: without it nothing is done.
 pub(super) fn health(shared: &Shared) -> Answer {
     let state = shared.state();
-    let seen = state.fleet.facts().swarm.as_ref().map(|swarm| now().since(swarm.seen_at));
+    let seen = state.fleet.facts().swarm().map(|swarm| now().since(swarm.seen_at));
     let fresh = seen.is_some_and(|age| age <= state.rules.policy.metric_window);
     let status = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let value = json!({
@@ -46,7 +46,7 @@ pub(super) fn nodes(shared: &Shared) -> Answer {
     let state = shared.state();
     let facts = state.fleet.facts();
     let empty = Swarm::default();
-    let swarm = facts.swarm.as_ref().unwrap_or(&empty);
+    let swarm = facts.swarm().unwrap_or(&empty);
     let node = |(id, node): (&NodeId, &swarmguard_planner::facts::Node)| {
         let report = facts.reports.get(id).map(|report| {
             json!({
@@ -73,7 +73,7 @@ pub(super) fn nodes(shared: &Shared) -> Answer {
 pub(super) fn services(shared: &Shared) -> Answer {
     let state = shared.state();
     let empty = Swarm::default();
-    let swarm = state.fleet.facts().swarm.as_ref().unwrap_or(&empty);
+    let swarm = state.fleet.facts().swarm().unwrap_or(&empty);
     let services = swarm.services.iter().map(|(id, found)| service(&state, &state.rules.policy, swarm, id, found));
     json(StatusCode::OK, &Value::Array(services.collect()))
 }

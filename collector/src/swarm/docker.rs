@@ -101,6 +101,8 @@ pub enum SwarmError {
 pub struct DockerSwarm {
     docker: Docker,
     raw: raw::Address,
+    /// The manager's own node; absent where it said none.
+    own: Option<NodeId>,
 }
 
 impl DockerSwarm {
@@ -116,7 +118,9 @@ impl DockerSwarm {
         };
         let docker = connected.map_err(failed("connecting to the manager"))?;
         let docker = within(docker.negotiate_version()).await.map_err(failed("asking the manager for its version"))?;
-        Ok(Self { docker, raw })
+        let info = within(docker.info()).await.map_err(failed("asking the manager who it is"))?;
+        let own = info.swarm.and_then(|swarm| swarm.node_id?.parse().ok());
+        Ok(Self { docker, raw, own })
     }
 
     /// The whole Swarm, as of `now`, which is taken before anything is read: it is never newer than it says. Its own times
@@ -138,7 +142,7 @@ impl DockerSwarm {
         let services = services.map_err(failed("listing services (is this node a manager?)"))?;
         let tasks = tasks.map_err(failed("listing tasks"))?;
         let nodes = nodes.map_err(failed("listing nodes"))?;
-        Ok((read::swarm(now, wall_ahead, services, tasks, nodes), pauses))
+        Ok((read::swarm(now, wall_ahead, self.own.as_ref(), services, tasks, nodes), pauses))
     }
 
     /// The tasks of one service.

@@ -10,6 +10,9 @@ use crate::facts::UpdateState;
 use crate::placement::Rejected;
 use crate::rules::Unclear;
 
+/// Most nodes that a reason names.
+pub const NAMED_MAX: usize = 20;
+
 /// Why nothing is done for a service in trouble, or for one that could do with a replica fewer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
@@ -124,14 +127,18 @@ pub enum Withheld {
     },
     /// No node may take the task.
     NoTarget {
-        /// Each node and why not.
+        /// Nodes and why not, at most [`NAMED_MAX`].
         nodes: Vec<Rejected>,
+        /// How many more there are.
+        more: usize,
     },
     /// Every node that may take the task runs one of the service already: the target could not be named, nor the move be
     /// taken back.
     NoFreeNode {
-        /// These nodes.
+        /// These nodes, at most [`NAMED_MAX`].
         nodes: Vec<Name>,
+        /// How many more there are.
+        more: usize,
     },
     /// The target cannot be told apart from more nodes than a spec should name.
     TooManyNodes {
@@ -140,6 +147,25 @@ pub enum Withheld {
         /// Most that are.
         max: usize,
     },
+}
+
+impl Withheld {
+    /// No node may take the task, each for its reason.
+    pub(crate) fn no_target(mut rejected: impl Iterator<Item = Rejected>) -> Self {
+        let nodes = rejected.by_ref().take(NAMED_MAX).collect();
+        Self::NoTarget { nodes, more: rejected.count() }
+    }
+
+    /// Every node that may take the task runs one of the service.
+    pub(crate) fn no_free_node(mut names: impl Iterator<Item = Name>) -> Self {
+        let nodes = names.by_ref().take(NAMED_MAX).collect();
+        Self::NoFreeNode { nodes, more: names.count() }
+    }
+}
+
+/// What is left out of a list.
+fn and_more(f: &mut fmt::Formatter<'_>, more: usize) -> fmt::Result {
+    if more == 0 { Ok(()) } else { write!(f, "; and {more} more") }
 }
 
 impl fmt::Display for Withheld {
@@ -188,13 +214,15 @@ impl fmt::Display for Withheld {
                     "{max} actions began within an hour, the most: the next is in {seconds_left} s at the earliest"
                 )
             }
-            Self::NoTarget { nodes } => {
+            Self::NoTarget { nodes, more } => {
                 write!(f, "no node may take it")?;
-                nodes.iter().try_for_each(|rejected| write!(f, "; {} {}", rejected.node, rejected.why))
+                nodes.iter().try_for_each(|rejected| write!(f, "; {} {}", rejected.node, rejected.why))?;
+                and_more(f, *more)
             }
-            Self::NoFreeNode { nodes } => {
+            Self::NoFreeNode { nodes, more } => {
                 let names: Vec<&str> = nodes.iter().map(Name::as_str).collect();
-                write!(f, "every node that may take it runs a task of the service already: {}", names.join(", "))
+                write!(f, "every node that may take it runs a task of the service already: {}", names.join(", "))?;
+                and_more(f, *more)
             }
             Self::TooManyNodes { found, max } => {
                 write!(f, "{found} nodes would have to be excluded, and at most {max} are")

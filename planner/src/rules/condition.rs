@@ -63,6 +63,12 @@ impl fmt::Display for Unclear {
     }
 }
 
+/// Whether one sample of several could show anything but calm, given the highest CPU and memory among them.
+pub(crate) fn may_be_high([cpu, memory]: [f32; 2], policy: &Policy) -> bool {
+    let (cpu_threshold, memory_threshold) = policy.alert_thresholds();
+    cpu > cpu_threshold || memory > memory_threshold
+}
+
 /// The condition one sample shows.
 pub fn condition(sample: &Sample, policy: &Policy) -> Condition {
     let over = |value: Option<f32>, threshold: f32| value.is_some_and(|value| value > threshold);

@@ -3,7 +3,6 @@
 use swarmguard_wire::{ContainerId, NodeId, Timestamp};
 
 use super::condition::{Condition, condition, rank};
-use crate::facts::{Facts, Service};
 use crate::planted::{Bug, has};
 use crate::policy::Policy;
 use crate::window::{Sample, Window};
@@ -25,26 +24,39 @@ pub struct Finding {
     pub newest: Sample,
 }
 
+/// A running container of a service, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// The container.
+    pub(crate) container: ContainerId,
+    /// The node it runs on.
+    pub(crate) node: &'a NodeId,
+    /// Since when it runs, or later.
+    pub(crate) since: Option<Timestamp>,
+    /// What its node's agent said.
+    pub(crate) by_agent: Option<&'a Window>,
+    /// What people said.
+    pub(crate) by_hand: Option<&'a Window>,
+}
+
 /// The containers of a service that are over a threshold, the one that needs help most first.
 ///
-/// Rows begin anew after `since`, the end of the last action on the service: its effect shows only then.
-pub fn findings(
-    facts: &Facts,
-    service: &Service,
+/// Rows begin anew after `since`, the end of the last action on the service: its effect shows only then. The Swarm was
+/// seen at `seen_at`.
+pub(crate) fn findings<'a>(
+    containers: impl Iterator<Item = Known<'a>>,
     policy: &Policy,
     since: Option<Timestamp>,
+    seen_at: Timestamp,
     now: Timestamp,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for task in service.tasks.values().filter(|task| task.is_running()) {
-        let (Some(container), Some(node)) = (task.container, &task.node) else { continue };
-        let windows = [facts.containers.get(&container), facts.by_hand.get(&container)];
+    for known in containers {
         // Beyond doubt in the future: a clock that is wrong, by which it would never settle.
-        let seen_at = facts.swarm.as_ref().map_or(now, |swarm| swarm.seen_at);
-        let running_since = task.running_since.filter(|since| *since <= seen_at + policy.startup_period);
+        let running_since = known.since.filter(|since| *since <= seen_at + policy.startup_period);
         let settled_at = running_since.map(|since| since + policy.startup_period);
-        let look = Look { container, node, settled_at, since, policy, now };
-        findings.extend(windows.into_iter().flatten().filter_map(|window| look.at(window)));
+        let look = Look { container: known.container, node: known.node, settled_at, since, policy, now };
+        findings.extend([known.by_agent, known.by_hand].into_iter().flatten().filter_map(|window| look.at(window)));
     }
     // A row that is complete comes before one that is not. Equals are told apart by the container's identifier, so that
     // the same facts give the same choice.

@@ -6,12 +6,12 @@
 //! moves too; so where every candidate holds one, neither can the target be named nor, should the replacement fail,
 //! the move be taken back without touching a healthy task: nothing is done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use swarmguard_wire::{Name, NodeId};
 
 use super::{Case, Finding, trigger};
-use crate::placement::{Ineligible, Rejected, swarm_could_place, target_score};
+use crate::placement::{Ineligible, Place, Rejected};
 use crate::plan::{Migrate, Withheld, seconds_left};
 use crate::planted::{Bug, has};
 
@@ -39,21 +39,21 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
     }
     case.claims.allow_from(source, &node_name(case, source), case.policy)?;
     let held = holders(case);
-    let (scores, rejected) = scores(case, source);
+    let scores: Vec<(&Place<'_>, f32)> =
+        case.places.iter().filter_map(|place| Some((place, score(case, source, place).ok()?))).collect();
     if scores.is_empty() {
-        return Err(Withheld::NoTarget { nodes: rejected });
+        let reject = |place: &Place<'_>| {
+            let why = score(case, source, place).err()?;
+            Some(Rejected { node: place.node.hostname.clone(), why })
+        };
+        return Err(Withheld::no_target(case.places.iter().filter_map(reject)));
     }
-    let mut free: Vec<(&NodeId, f32)> = scores
-        .iter()
-        .filter(|(node, _)| !held.contains(*node) || has(Bug::TargetHoldsTask))
-        .map(|(node, score)| (*node, *score))
-        .collect();
-    // The map's order breaks ties: the sort is stable.
-    free.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let Some((target, _)) = free.first() else {
-        return Err(Withheld::NoFreeNode { nodes: scores.keys().map(|id| node_name(case, id)).collect() });
+    let free = scores.iter().filter(|(place, _)| !held.contains(place.id) || has(Bug::TargetHoldsTask));
+    // Of equals the first in the nodes' order.
+    let Some((target, _)) = free.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+        return Err(Withheld::no_free_node(scores.iter().map(|(place, _)| place.node.hostname.clone())));
     };
-    let target = (*target).clone();
+    let target = target.id.clone();
     let exclude = excluded(case, source, &target, &held);
     if exclude.len() > EXCLUDED_MAX {
         return Err(Withheld::TooManyNodes { found: exclude.len(), max: EXCLUDED_MAX });
@@ -78,39 +78,25 @@ fn holders<'a>(case: &Case<'a>) -> BTreeSet<&'a NodeId> {
     case.service.alive().filter_map(|(_, task)| task.node.as_ref()).collect()
 }
 
-/// Candidates and how much each is in use; and the other nodes with the reason why they are none.
-fn scores<'a>(case: &Case<'a>, source: &NodeId) -> (BTreeMap<&'a NodeId, f32>, Vec<Rejected>) {
-    let (mut scores, mut rejected) = (BTreeMap::new(), Vec::new());
-    for id in case.swarm.nodes.keys() {
-        let score = if id == source {
-            Err(Ineligible::Source)
-        } else {
-            unclaimed(case, id).and_then(|claims| {
-                let used = target_score(case.facts, case.swarm, case.service, id, case.policy, case.now)?;
-                Ok(used + claims as f32 * CLAIM_PERCENT)
-            })
-        };
-        match score {
-            Ok(score) => drop(scores.insert(id, score)),
-            Err(why) => rejected.push(Rejected { node: node_name(case, id), why }),
-        }
+/// How much a node is in use as a target, what is on its way there included.
+fn score(case: &Case<'_>, source: &NodeId, place: &Place<'_>) -> Result<f32, Ineligible> {
+    if place.id == source {
+        return Err(Ineligible::Source);
     }
-    (scores, rejected)
-}
-
-/// How many actions leave the node or go to it, if one more may.
-fn unclaimed(case: &Case<'_>, id: &NodeId) -> Result<u32, Ineligible> {
-    let (claims, max) = (case.claims.on(id), case.policy.limits.actions_per_node);
-    if claims >= max { Err(Ineligible::InFlight { max }) } else { Ok(claims) }
+    let (claims, max) = (case.claims.on(place.id), case.policy.limits.actions_per_node);
+    if claims >= max {
+        return Err(Ineligible::InFlight { max });
+    }
+    Ok(place.target_score(case.service)? + claims as f32 * CLAIM_PERCENT)
 }
 
 /// The source, and every node that Swarm could choose although it is not the target.
 fn excluded(case: &Case<'_>, source: &NodeId, target: &NodeId, held: &BTreeSet<&NodeId>) -> Vec<NodeId> {
-    let elsewhere = case.swarm.nodes.iter().filter(|(id, node)| {
-        *id != source
-            && *id != target
-            && (!held.contains(id) || has(Bug::Bystander))
-            && swarm_could_place(case.swarm, case.service, id, node).is_ok()
+    let elsewhere = case.places.iter().filter(|place| {
+        place.id != source
+            && place.id != target
+            && (!held.contains(place.id) || has(Bug::Bystander))
+            && place.swarm_could_take(case.service).is_ok()
     });
-    std::iter::once(source).chain(elsewhere.map(|(id, _)| id)).cloned().collect()
+    std::iter::once(source).chain(elsewhere.map(|place| place.id)).cloned().collect()
 }

@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use swarmguard_wire::{ContainerId, NodeId, Timestamp};
+use swarmguard_wire::Timestamp;
 
-use super::{Case, Condition, Finding, trigger};
-use crate::facts::{Facts, Mode, Service};
+use super::{Case, Condition, Finding, Known, trigger};
+use crate::facts::{Mode, Service};
 use crate::plan::{Scale, Withheld};
 use crate::planted::{Bug, has};
 use crate::policy::{Policy, Scaling};
@@ -20,12 +20,13 @@ use crate::window::{Sample, Window};
 const TOLERANCE: f32 = 0.1;
 
 /// CPU, memory and network, in percent.
-type Load = [f32; 3];
+pub(crate) type Load = [f32; 3];
 
-/// The busiest container, if all are idle by their newest samples; nothing for a service that may lose no replica.
+/// The busiest container, if all are idle by their newest samples; nothing for a service that may lose no replica. Given
+/// are the containers of all its running tasks: of one that is not known it is not known either whether it is idle.
 /// `scaled_from` is how many it had before SwarmGuard added some.
-pub(crate) fn idle(
-    facts: &Facts,
+pub(crate) fn idle<'a>(
+    containers: impl Iterator<Item = Known<'a>>,
     service: &Service,
     scaled_from: Option<u64>,
     policy: &Policy,
@@ -36,10 +37,10 @@ pub(crate) fn idle(
     if replicas <= floor(service, scaled_from, scaling)? {
         return None;
     }
-    let mut busiest: Option<(f32, ContainerId, NodeId, Sample)> = None;
+    let mut busiest: Option<(f32, Known<'_>, Sample)> = None;
     let mut sum = Load::default();
-    for (container, node, window) in containers(facts, service)? {
-        let newest = *window.newest()?;
+    for known in containers {
+        let newest = *known.by_agent?.newest()?;
         if now.since(newest.sampled_at) > policy.metric_window {
             return None;
         }
@@ -47,14 +48,19 @@ pub(crate) fn idle(
         add(&mut sum, load);
         let use_now: f32 = load.iter().sum();
         if busiest.as_ref().is_none_or(|(most, ..)| use_now > *most) {
-            busiest = Some((use_now, container, node, newest));
+            busiest = Some((use_now, known, newest));
         }
     }
     if !fits(sum, replicas, scaling) {
         return None;
     }
-    let (_, container, node, newest) = busiest?;
-    Some(Finding { container, node, condition: Condition::Idle, streak: 1, first: newest, newest })
+    let (_, Known { container, node, .. }, newest) = busiest?;
+    Some(Finding { container, node: node.clone(), condition: Condition::Idle, streak: 1, first: newest, newest })
+}
+
+/// Whether a service could be idle, given the sum of its containers' newest loads as far as they are known.
+pub(crate) fn may_be_idle(service: &Service, sum: Load, scaling: &Scaling) -> bool {
+    matches!(service.mode, Mode::Replicated { replicas } if replicas > 1 && fits(sum, replicas, scaling))
 }
 
 /// The fewest replicas that a service is brought back to; nothing if none may be taken at all.
@@ -79,7 +85,8 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     let needed = cooldown.as_secs();
     // The most that each container had to do in that time. Its sum is at least what they all had at any moment of it.
     let (mut sum, mut known_since) = (Load::default(), Timestamp::default());
-    for (_, _, window) in containers(case.facts, case.service).ok_or(Withheld::Idle { seconds: 0, needed })? {
+    for known in case.containers {
+        let window = known.by_agent.ok_or(Withheld::Idle { seconds: 0, needed })?;
         let peak = peak(window, case.now, cooldown, case.policy.metric_window, scaling);
         add(&mut sum, peak.load);
         known_since = known_since.max(peak.since);
@@ -94,17 +101,6 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     let mut trigger = trigger(case, finding);
     trigger.breach_at = known_since;
     Ok(Scale { trigger, from: replicas, to: replicas - 1 })
-}
-
-/// The containers of the service's running tasks; nothing unless all of them are known.
-fn containers<'a>(facts: &'a Facts, service: &Service) -> Option<Vec<(ContainerId, NodeId, &'a Window)>> {
-    let running = service.tasks.values().filter(|task| task.is_running());
-    running
-        .map(|task| {
-            let container = task.container?;
-            Some((container, task.node.clone()?, facts.containers.get(&container)?))
-        })
-        .collect()
 }
 
 /// What is not known counts as being at the threshold: it neither hinders a large service nor lets a small one shrink.

@@ -4,7 +4,7 @@
 //! least one node is a fit target; a replica that cannot run would leave the service unconverged.
 
 use super::{Case, Finding, trigger};
-use crate::placement::{Rejected, target_score};
+use crate::placement::{Place, Rejected};
 use crate::plan::{Scale, Withheld};
 use crate::planted::{Bug, has};
 
@@ -13,12 +13,12 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     if replicas >= max && !has(Bug::AboveMaximum) {
         return Err(Withheld::MaxReplicas { max });
     }
-    let mut rejected = Vec::new();
-    for (id, node) in &case.swarm.nodes {
-        match target_score(case.facts, case.swarm, case.service, id, case.policy, case.now) {
-            Ok(_) => return Ok(Scale { trigger: trigger(case, finding), from: replicas, to: replicas + 1 }),
-            Err(why) => rejected.push(Rejected { node: node.hostname.clone(), why }),
-        }
+    if case.places.iter().any(|place| place.target_score(case.service).is_ok()) {
+        return Ok(Scale { trigger: trigger(case, finding), from: replicas, to: replicas + 1 });
     }
-    Err(Withheld::NoTarget { nodes: rejected })
+    let reject = |place: &Place<'_>| {
+        let why = place.target_score(case.service).err()?;
+        Some(Rejected { node: place.node.hostname.clone(), why })
+    };
+    Err(Withheld::no_target(case.places.iter().filter_map(reject)))
 }

@@ -29,7 +29,7 @@ fn what_the_rules_plan_breaks_no_promise() {
 
 #[test]
 fn facts_that_changed_since_the_plan_are_noticed() {
-    check(SICK, |world, _| world.facts.swarm = None, Err(Violation::Stale));
+    check(SICK, |world, _| world.forget_swarm(), Err(Violation::Stale));
     check(SICK, |world, _| world.swarm().seen_at = at(NOW - 60), Err(Violation::Stale));
     check(SICK, |world, _| drop(world.swarm().services.remove(&service_id())), Err(Violation::NoService));
     check(SICK, |world, _| world.service().labels = labels(&[]), Err(Violation::NotEnabled));

@@ -66,7 +66,7 @@ fn no_more_actions_leave_a_node_or_go_to_it_than_may() {
     world.service().tasks.remove(&"t2".parse().unwrap());
     world.service().mode = Mode::Replicated { replicas: 1 };
     world.node("b").active = false;
-    let Withheld::NoTarget { nodes } = world.withheld() else { panic!("{:?}", world.withheld()) };
+    let Withheld::NoTarget { nodes, .. } = world.withheld() else { panic!("{:?}", world.withheld()) };
     assert!(nodes.iter().any(|rejected| rejected.why == Ineligible::InFlight { max: 1 }), "{nodes:?}");
 }
 

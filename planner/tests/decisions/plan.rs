@@ -57,7 +57,7 @@ fn where_every_node_holds_a_task_nothing_is_moved() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
     world.service().tasks.insert("t3".parse().unwrap(), task("c", 3));
     world.service().mode = Mode::Replicated { replicas: 3 };
-    assert_eq!(world.withheld(), Withheld::NoFreeNode { nodes: vec![Name::new("b"), Name::new("c")] });
+    assert_eq!(world.withheld(), Withheld::NoFreeNode { nodes: vec![Name::new("b"), Name::new("c")], more: 0 });
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn stale_facts_are_not_acted_on() {
     assert_eq!(world.plan(), [], "an old breach is no breach");
 
     let mut world = World::new().seen(1, &[SICK, SICK]);
-    world.facts.swarm = None;
+    world.forget_swarm();
     assert_eq!(world.plan(), []);
 }
 
@@ -274,7 +274,7 @@ fn check_unfit(change: impl FnOnce(&mut World), expected: &Ineligible) {
     // A port on the node keeps the replacement off `b`, which holds a task.
     world.port();
     change(&mut world);
-    let Withheld::NoTarget { nodes } = world.withheld() else { panic!("{:?}", world.withheld()) };
+    let Withheld::NoTarget { nodes, .. } = world.withheld() else { panic!("{:?}", world.withheld()) };
     let why = |name: &str| &nodes.iter().find(|rejected| rejected.node.as_str() == name).unwrap().why;
     assert_eq!(why("c"), expected);
     assert_eq!(why("a"), &Ineligible::Source);
@@ -305,7 +305,7 @@ fn every_node_that_is_not_fit_says_why() {
     let pinned = "node.hostname==a";
     let mut world = World::new().seen(1, &[SICK, SICK]);
     world.service().constraints = vec![Constraint::parse(pinned)];
-    let Withheld::NoTarget { nodes } = world.withheld() else { panic!("{:?}", world.withheld()) };
+    let Withheld::NoTarget { nodes, .. } = world.withheld() else { panic!("{:?}", world.withheld()) };
     assert!(nodes.iter().any(|node| node.why == Ineligible::Constraint { constraint: pinned.into() }), "{nodes:?}");
 }
 

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use swarmguard_planner::facts::{
-    HostPort, Mode, Node, NodeReport, Platform, Protocol, Resources, Service, Swarm, Task, TaskState, UpdateState,
+    HostPort, Leader, Mode, Node, NodeReport, Platform, Protocol, Resources, Service, Swarm, Task, TaskState,
+    UpdateState,
 };
 use swarmguard_planner::labels::Labels;
-use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::window::Sample;
 use swarmguard_planner::{Decision, Facts, Memory, Outcome, Policy, Withheld, plan};
-use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, Timestamp};
 
 /// Seconds since the epoch at which the world is planned for.
@@ -69,23 +68,23 @@ impl World {
         };
         let swarm = Swarm {
             seen_at: at(NOW),
+            leader: Leader::Here,
             services: BTreeMap::from([(service_id(), service)]),
             nodes: BTreeMap::from(nodes),
         };
         let reports = ["a", "b", "c"].map(|name| (node_id(name), report(20.0)));
-        let facts = Facts {
-            swarm: Some(swarm),
-            reports: BTreeMap::from(reports),
-            containers: BTreeMap::new(),
-            by_hand: BTreeMap::new(),
-            pauses: Pauses::default(),
-            wall_ahead: ClockOffset::default(),
-        };
+        let mut facts = Facts::default();
+        facts.reports = BTreeMap::from(reports);
+        facts.record_swarm(swarm);
         Self { facts, policy: Policy::default(), memory: Memory::default() }
     }
 
     pub(crate) fn swarm(&mut self) -> &mut Swarm {
-        self.facts.swarm.as_mut().unwrap()
+        self.facts.swarm_mut().unwrap()
+    }
+
+    pub(crate) fn forget_swarm(&mut self) {
+        self.facts = Facts::default();
     }
 
     pub(crate) fn service(&mut self) -> &mut Service {

@@ -123,7 +123,7 @@ impl Collector {
             .filter(|(id, _)| self.later.get(*id).is_none_or(|later| *later <= now))
             .map(|(id, _)| id.clone())
             .collect();
-        self.facts.swarm = Some(swarm);
+        self.facts.record_swarm(swarm);
         self.facts.forget(now);
         for service in marked {
             let Some(found) = kit.services.get(&service) else { continue };
@@ -157,7 +157,7 @@ impl Collector {
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
-        let replicas = self.facts.swarm.as_ref().and_then(|swarm| swarm.services.get(&service)).map(|found| found.mode);
+        let replicas = self.facts.swarm().and_then(|swarm| swarm.services.get(&service)).map(|found| found.mode);
         let replicas = match replicas {
             Some(facts::Mode::Replicated { replicas }) => replicas,
             Some(facts::Mode::Global | facts::Mode::Job) | None => 0,
@@ -227,7 +227,7 @@ impl Collector {
             }
             Step::Begin { action } => {
                 let before = kit.services.get(service).map(|found| found.spec.clone()).unwrap_or_default();
-                let seen_at = self.facts.swarm.as_ref().map(|swarm| swarm.seen_at).unwrap_or_default();
+                let seen_at = self.facts.swarm().map(|swarm| swarm.seen_at).unwrap_or_default();
                 let update = found.and_then(|found| spec::begin(found, &action, course.mark_mut()));
                 let (taken, answer) = self.update(kit, service, update, unreliable);
                 if taken {
@@ -307,7 +307,7 @@ impl Collector {
         }
         self.trusted_from = now;
         // Until the next look the old view of the service counts for nothing.
-        let known = self.facts.swarm.as_mut().and_then(|swarm| swarm.services.get_mut(service));
+        let known = self.facts.swarm_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(known) = known {
             known.action_marked = true;
             known.action_nodes = unfinished.map(|nodes| known.action_nodes.take().unwrap_or(nodes));
@@ -355,7 +355,7 @@ fn read(kit: &SwarmKit, now: Timestamp) -> Swarm {
         }
     }
     let nodes = kit.machines.iter().map(|(id, machine)| (id.clone(), machine.node.clone())).collect();
-    Swarm { seen_at: now, services, nodes }
+    Swarm { seen_at: now, leader: facts::Leader::Here, services, nodes }
 }
 
 fn task_of(task: &Task) -> facts::Task {

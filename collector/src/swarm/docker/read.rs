@@ -14,9 +14,11 @@ use swarmguard_planner::placement::{Constraint, architecture};
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{Name, NodeId, ServiceId, TaskId, Timestamp};
 
+/// All of the Swarm, as the manager of the node `own` told it.
 pub(super) fn swarm(
     now: Timestamp,
     wall_ahead: ClockOffset,
+    own: Option<&NodeId>,
     services: Vec<Service>,
     tasks: Vec<Task>,
     nodes: Vec<Node>,
@@ -29,7 +31,20 @@ pub(super) fn swarm(
             service.tasks.insert(id, task);
         }
     }
-    facts::Swarm { seen_at: now, services, nodes: nodes.into_iter().filter_map(node).collect() }
+    let leader = leader(&nodes, own);
+    facts::Swarm { seen_at: now, leader, services, nodes: nodes.into_iter().filter_map(node).collect() }
+}
+
+fn leader(nodes: &[Node], own: Option<&NodeId>) -> facts::Leader {
+    let leads = |node: &&Node| node.manager_status.as_ref().and_then(|status| status.leader) == Some(true);
+    match nodes.iter().find(leads) {
+        Some(found) if own.is_some_and(|own| found.id.as_deref() == Some(own.as_str())) => facts::Leader::Here,
+        Some(found) if own.is_some() => {
+            let hostname = found.description.as_ref().and_then(|description| description.hostname.as_deref());
+            facts::Leader::Elsewhere { node: Name::new(hostname.unwrap_or_default()) }
+        }
+        Some(_) | None => facts::Leader::Unknown,
+    }
 }
 
 fn service(found: Service) -> Option<(ServiceId, facts::Service)> {

@@ -1,0 +1,140 @@
+//! Where everything is, worked out once for each look at the Swarm, so that a plan does not have to search.
+//!
+//! Nodes go by their number in the order of their identifiers, and so do services: a plan for a Swarm of a thousand nodes
+//! compares numbers and walks rows, where it would otherwise look up each task's node and container by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use swarmguard_wire::{ContainerId, NodeId, Timestamp};
+
+use super::{HostPort, Resources, Service, Swarm};
+use crate::window::{Sample, Window};
+
+/// Made of one state of the Swarm, and right for that one only.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Index {
+    /// Running tasks whose node and container are known; those of a service stand together, in the services' order.
+    running: Vec<Running>,
+    /// Where those of each service are among them.
+    services: Vec<OfService>,
+    /// Their containers in order, each with its place in `running` and its service's number.
+    by_container: Vec<(ContainerId, usize, usize)>,
+    /// What is taken of each node.
+    taken: Vec<Taken>,
+}
+
+/// The running tasks of a service.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OfService {
+    /// Where they are.
+    places: Range<usize>,
+    /// Whether those are all.
+    are_all: bool,
+}
+
+/// A running task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running {
+    /// Its container.
+    pub(crate) container: ContainerId,
+    /// Its node's number.
+    pub(crate) node: usize,
+    /// Since when it runs, or later.
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// What the tasks on a node take of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Taken {
+    /// Ports that they publish there.
+    pub(crate) ports: BTreeSet<HostPort>,
+    /// What they reserve.
+    pub(crate) reserved: Resources,
+}
+
+impl Index {
+    /// Of this state.
+    pub(crate) fn of(swarm: &Swarm) -> Self {
+        let numbers: BTreeMap<&NodeId, usize> =
+            swarm.nodes.keys().enumerate().map(|(number, id)| (id, number)).collect();
+        let mut index = Self { taken: vec![Taken::default(); numbers.len()], ..Self::default() };
+        for (number, service) in swarm.services.values().enumerate() {
+            let (begin, mut are_all) = (index.running.len(), true);
+            for (_, task) in service.alive() {
+                let node = task.node.as_ref().and_then(|node| numbers.get(node)).copied();
+                if let Some(taken) = node.and_then(|node| index.taken.get_mut(node)) {
+                    taken.add(service);
+                }
+                match (node, task.container) {
+                    (Some(node), Some(container)) if task.is_running() => {
+                        index.by_container.push((container, index.running.len(), number));
+                        index.running.push(Running { container, node, since: task.running_since });
+                    }
+                    (Some(_) | None, _) => are_all &= !task.is_running(),
+                }
+            }
+            index.services.push(OfService { places: begin..index.running.len(), are_all });
+        }
+        index.by_container.sort_unstable();
+        index
+    }
+
+    /// What is taken of each node, in the nodes' order.
+    pub(crate) fn taken(&self) -> &[Taken] {
+        &self.taken
+    }
+
+    /// The running tasks of the service of this number, their places, and whether they are all that it has.
+    pub(crate) fn running(&self, service: usize) -> (&[Running], Range<usize>, bool) {
+        let OfService { places, are_all } = self.services.get(service).cloned().unwrap_or_default();
+        (self.running.get(places.clone()).unwrap_or_default(), places, are_all)
+    }
+
+    /// The window of each running task's container, by its place, and what the newest samples of each service come to, by
+    /// its number. All containers are gone through once in their own order, which is how they lie in memory.
+    pub(crate) fn look<'a>(&self, known: &'a BTreeMap<ContainerId, Window>) -> (Vec<Option<&'a Window>>, Vec<Glance>) {
+        let mut windows = vec![None; self.running.len()];
+        let mut glances = vec![Glance::default(); self.services.len()];
+        let mut known = known.iter().peekable();
+        for (container, place, service) in &self.by_container {
+            while known.next_if(|(id, _)| *id < container).is_some() {}
+            let Some((_, window)) = known.next_if(|(id, _)| *id == container) else { continue };
+            windows.get_mut(*place).into_iter().for_each(|place| *place = Some(window));
+            if let (Some(newest), Some(glance)) = (window.newest(), glances.get_mut(*service)) {
+                glance.add(newest);
+            }
+        }
+        (windows, glances)
+    }
+}
+
+/// The newest samples of a service's containers together, also such as are too old: enough to tell that there is nothing to
+/// be done, which is so for most services at most times.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Glance {
+    /// The highest CPU and memory.
+    pub(crate) most: [f32; 2],
+    /// The sums of CPU, memory and network, as far as they are known.
+    pub(crate) sum: [f32; 3],
+}
+
+impl Glance {
+    fn add(&mut self, newest: &Sample) {
+        let values = [newest.cpu_percent, newest.memory_percent, newest.network_percent].map(Option::unwrap_or_default);
+        for (most, value) in self.most.iter_mut().zip(values) {
+            *most = most.max(value);
+        }
+        for (sum, value) in self.sum.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
+}
+
+impl Taken {
+    fn add(&mut self, service: &Service) {
+        self.ports.extend(&service.host_ports);
+        self.reserved.nano_cpus = self.reserved.nano_cpus.saturating_add(service.reserved.nano_cpus);
+        self.reserved.memory_bytes = self.reserved.memory_bytes.saturating_add(service.reserved.memory_bytes);
+    }
+}
