@@ -139,6 +139,13 @@ pub enum Leader {
     Unknown,
 }
 
+impl Swarm {
+    /// A node's host name, else its identifier.
+    pub fn name_of(&self, node: &NodeId) -> Name {
+        self.nodes.get(node).map_or_else(|| Name::new(node.as_str()), |found| found.hostname.clone())
+    }
+}
+
 /// How a service is replicated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,6 +7,7 @@
 //! - [`rules`]: which condition a container is in, and what its service needs
 //! - [`placement`]: which nodes may take a task, and why the others may not
 //! - [`plan`]: the decisions, each an action that names everything or a refusal that says why
+//! - [`explain`]: a decision in sentences
 //! - [`checks`]: an independent look at an action before it is executed
 //!
 //! No I/O, no async, no clock, no environment: `clippy.toml` bans them.
@@ -26,6 +27,8 @@ pub mod placement;
 pub mod rules;
 
 pub mod plan;
+
+pub mod explain;
 
 pub mod checks;
 

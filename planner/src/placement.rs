@@ -15,6 +15,7 @@ use swarmguard_wire::{Name, NodeId, Timestamp};
 use crate::facts::index::{Index, Taken};
 use crate::facts::{Node, NodeReport, Platform, Resources, Service, Swarm};
 use crate::labels::TARGET_LABEL;
+use crate::plan::Actions;
 use crate::policy::Policy;
 
 pub use constraint::{Constraint, architecture};
@@ -59,6 +60,8 @@ pub enum Ineligible {
         /// Free on the node.
         free: Resources,
     },
+    /// It runs a task of the service already: that one would have to move too, should the move be taken back.
+    HoldsTask,
     /// As many actions leave it or go to it as may.
     InFlight {
         /// Most.
@@ -87,16 +90,17 @@ impl fmt::Display for Ineligible {
             Self::Constraint { constraint } => write!(f, "does not meet {constraint}"),
             Self::Platform { found } => write!(f, "runs {found}, which the image is not for"),
             Self::HostPort { port } => write!(f, "has port {port} taken"),
-            Self::ReplicasPerNode { max } => write!(f, "holds {max} tasks of the service, its maximum"),
+            Self::ReplicasPerNode { max } => write!(f, "holds {max} of the service's tasks, the most that it may"),
             Self::NoRoom { needed, free } => write!(
                 f,
-                "has {:.2} cores and {} MiB free, and the task reserves {:.2} and {}",
+                "has {:.2} cores and {} MiB free, and the task reserves {:.2} cores and {} MiB",
                 free.nano_cpus as f64 / 1e9,
                 free.memory_bytes >> 20,
                 needed.nano_cpus as f64 / 1e9,
                 needed.memory_bytes >> 20
             ),
-            Self::InFlight { max } => write!(f, "has {max} actions under way, the most at a time"),
+            Self::HoldsTask => write!(f, "runs a task of the service already"),
+            Self::InFlight { max } => write!(f, "has {} under way, the most at a time", Actions(*max)),
             Self::KeptOut => write!(f, "is kept out by its label {TARGET_LABEL}=false"),
             Self::Silent { seconds: Some(seconds) } => write!(f, "has a silent agent, {seconds} s by now"),
             Self::Silent { seconds: None } => write!(f, "has no agent"),

@@ -4,6 +4,7 @@
 //! A service in whose containers nothing is amiss has no decision.
 
 mod action;
+mod grounds;
 mod withheld;
 
 use std::collections::BTreeSet;
@@ -24,7 +25,9 @@ use crate::quiet::Quiet;
 use crate::rules::{self, Case, Condition, Finding, Known, Sick};
 use crate::window::Window;
 
-pub use action::{Action, ActionKind, Migrate, Scale, Trigger};
+pub use action::{Action, ActionKind, Migrate, Scale, Trigger, WhyScale};
+pub use grounds::{Considered, Grounds, Other, Thresholds};
+pub(crate) use withheld::{Actions, Wait};
 pub use withheld::{NAMED_MAX, Withheld};
 
 /// Why a decision is only shown.
@@ -55,18 +58,18 @@ pub enum Observed {
 impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotEnabled => write!(f, "without swarmguard.enable=true"),
-            Self::Mode => write!(f, "as swarmguard.mode says"),
+            Self::NotEnabled => write!(f, "the label swarmguard.enable=true is not set"),
+            Self::Mode => write!(f, "the label swarmguard.mode has it observed only"),
             Self::Quiet { quiet } => write!(f, "{quiet}"),
             Self::Standby { leader: Leader::Elsewhere { node } } => {
-                write!(f, "since the collector beside {node} acts, which leads the Swarm")
+                write!(f, "the collector beside {node} acts, which leads the Swarm")
             }
             Self::Standby { leader: Leader::Here | Leader::Unknown } => {
-                write!(f, "since it is not known which manager leads the Swarm")
+                write!(f, "it is not known which manager leads the Swarm")
             }
             Self::Labels { problems } => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                write!(f, "since its labels cannot be followed ({})", problems.join("; "))
+                write!(f, "its labels cannot be followed ({})", problems.join("; "))
             }
         }
     }
@@ -106,6 +109,8 @@ pub struct Decision {
     pub container: ContainerId,
     /// What condition that container is in.
     pub condition: Condition,
+    /// What was seen of it.
+    pub grounds: Grounds,
     /// What comes of it.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -117,7 +122,7 @@ impl fmt::Display for Decision {
             Outcome::Withhold { withheld } => return write!(f, "nothing is done: {withheld}"),
             Outcome::Act { action } => ("", action),
             Outcome::Observe { action, because } => {
-                write!(f, "observed only, {because}: ")?;
+                write!(f, "observed only ({because}): ")?;
                 ("would ", action)
             }
         };
@@ -316,6 +321,7 @@ fn decide(case: &Case<'_>, findings: Vec<Finding>, because: Option<Observed>) ->
         service_name: case.service.name.clone(),
         container: finding.container,
         condition: finding.condition,
+        grounds: Grounds::of(case, finding),
         outcome,
     })
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use swarmguard_wire::Timestamp;
 
+use crate::plan::Wait;
+
 const DAY_MINUTES: u64 = 24 * 60;
 /// The first day of the epoch was a Thursday.
 const FIRST_WEEKDAY: u64 = 3;
@@ -136,11 +138,11 @@ pub enum Quiet {
 impl fmt::Display for Quiet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hours { seconds_left, .. } => write!(f, "in quiet hours for {seconds_left} s more"),
+            Self::Hours { seconds_left, .. } => write!(f, "quiet hours, for {} more", Wait(*seconds_left)),
             Self::Paused { all, seconds_left, why } => {
-                write!(f, "since {} is paused", if *all { "everything" } else { "it" })?;
+                write!(f, "{} is paused", if *all { "everything" } else { "it" })?;
                 if let Some(seconds) = seconds_left {
-                    write!(f, " for {seconds} s more")?;
+                    write!(f, " for {} more", Wait(*seconds))?;
                 }
                 why.as_ref().map_or(Ok(()), |why| write!(f, " ({why})"))
             }

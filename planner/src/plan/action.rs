@@ -3,6 +3,8 @@
 use serde::Serialize;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
 
+use super::grounds::Considered;
+
 /// What an action does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +60,10 @@ pub struct Migrate {
     pub source_name: Name,
     /// The node to reach: the only one that Swarm's own rules leave.
     pub target: NodeId,
+    /// Its name.
+    pub target_name: Name,
+    /// The nodes that were looked at.
+    pub considered: Considered,
     /// Nodes to keep the replacement off: the source, and those that Swarm would prefer to the target.
     pub exclude: Vec<NodeId>,
     /// The tasks to be replaced: all of the service on the source.
@@ -73,6 +79,28 @@ pub struct Scale {
     pub from: u64,
     /// Replicas after.
     pub to: u64,
+    /// What it rests on beside its trigger.
+    pub why: WhyScale,
+}
+
+/// What a change of the number of replicas rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum WhyScale {
+    /// There is too much to do.
+    Busy {
+        /// Nodes that may take one more.
+        nodes: usize,
+    },
+    /// One fewer could do it all.
+    Idle {
+        /// Seconds for which that is known.
+        seconds: u64,
+        /// The sum of what each container had to do at most in that time: CPU, memory and network in percent of one.
+        sum: [f32; 3],
+        /// What one replica fewer is trusted with.
+        carries: [f32; 3],
+    },
 }
 
 /// What set an action off, and T0 to T2 of its time line, by the collector's clock.

@@ -163,6 +163,38 @@ impl Withheld {
     }
 }
 
+/// What stands in the way of an update's end.
+fn unsettled(state: UpdateState) -> &'static str {
+    match state {
+        UpdateState::Settled => "has just ended",
+        UpdateState::Updating => "is under way",
+        UpdateState::Paused => "is paused half-way, and a person has to look",
+        UpdateState::RollingBack => "is being rolled back",
+    }
+}
+
+/// A number of actions.
+pub(crate) struct Actions(pub(crate) u32);
+
+impl fmt::Display for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 1 { f.write_str("1 action") } else { write!(f, "{} actions", self.0) }
+    }
+}
+
+/// A time to wait, given in seconds: in minutes or hours where it is long, rounded up.
+pub(crate) struct Wait(pub(crate) u64);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            seconds @ 0..=120 => write!(f, "{seconds} s"),
+            seconds @ 121..=7_200 => write!(f, "{} min", seconds.div_ceil(60)),
+            seconds => write!(f, "{} h", seconds.div_ceil(3_600)),
+        }
+    }
+}
+
 /// What is left out of a list.
 fn and_more(f: &mut fmt::Formatter<'_>, more: usize) -> fmt::Result {
     if more == 0 { Ok(()) } else { write!(f, "; and {more} more") }
@@ -179,12 +211,17 @@ impl fmt::Display for Withheld {
                 write!(f, "an action that another collector began, or that has just ended, is being looked after")
             }
             Self::Cooldown { kind, seconds_left, .. } => {
-                write!(f, "the last {} was a short while ago: {seconds_left} s of its cooldown are left", kind.noun())
+                write!(
+                    f,
+                    "the last {} was a short while ago: its cooldown is over in {}",
+                    kind.noun(),
+                    Wait(*seconds_left)
+                )
             }
             Self::Refused { seconds_left } => {
-                write!(f, "Swarm refused the last attempt: the next is in {seconds_left} s at the earliest")
+                write!(f, "Swarm refused the last attempt: the next is in {} at the earliest", Wait(*seconds_left))
             }
-            Self::UpdateInProgress { state } => write!(f, "an update of the service is not over: {state:?}"),
+            Self::UpdateInProgress { state } => write!(f, "an update of the service {}", unsettled(*state)),
             Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
             Self::NotReplicated => write!(f, "the service is global or a job"),
             Self::NoPlacement => write!(
@@ -199,19 +236,22 @@ impl fmt::Display for Withheld {
             Self::MovedTooOften { moves, seconds_left } => write!(
                 f,
                 "it was moved {moves} times within an hour and is sick wherever it goes: look at the container; the next \
-                 move is in {seconds_left} s at the earliest"
+                 move is in {} at the earliest",
+                Wait(*seconds_left)
             ),
             Self::TooManySick { sick, nodes } => {
                 write!(f, "{sick} of {nodes} nodes have sick containers: more likely what is measured is wrong")
             }
-            Self::TooManyInFlight { max } => write!(f, "{max} actions are under way, the most at a time"),
+            Self::TooManyInFlight { max } => write!(f, "{} under way, the most at a time", Actions(*max)),
             Self::NodeInFlight { node, max } => {
-                write!(f, "{max} actions that leave {node} or go there are under way, the most at a time")
+                write!(f, "{} under way from or to {node}, the most at a time", Actions(*max))
             }
             Self::TooManyPerHour { max, seconds_left } => {
                 write!(
                     f,
-                    "{max} actions began within an hour, the most: the next is in {seconds_left} s at the earliest"
+                    "{} began within an hour, the most: the next is in {} at the earliest",
+                    Actions(*max),
+                    Wait(*seconds_left)
                 )
             }
             Self::NoTarget { nodes, more } => {

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeSet;
 
-use swarmguard_wire::{Name, NodeId};
+use swarmguard_wire::NodeId;
 
 use super::{Case, Finding, trigger};
 use crate::placement::{Ineligible, Place, Rejected};
-use crate::plan::{Migrate, Withheld, seconds_left};
+use crate::plan::{Considered, Migrate, Withheld, seconds_left};
 use crate::planted::{Bug, has};
 
 /// Most nodes named in a service's constraints, so that a spec stays small in a large Swarm.
@@ -37,7 +37,7 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
         let until = case.memory.moves_are_over(case.id, case.now, limit);
         return Err(Withheld::MovedTooOften { moves, seconds_left: seconds_left(until, case.now) });
     }
-    case.claims.allow_from(source, &node_name(case, source), case.policy)?;
+    case.claims.allow_from(source, &case.swarm.name_of(source), case.policy)?;
     let held = holders(case);
     let scores: Vec<(&Place<'_>, f32)> =
         case.places.iter().filter_map(|place| Some((place, score(case, source, place).ok()?))).collect();
@@ -50,11 +50,10 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
     }
     let free = scores.iter().filter(|(place, _)| !held.contains(place.id) || has(Bug::TargetHoldsTask));
     // Of equals the first in the nodes' order.
-    let Some((target, _)) = free.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+    let Some((chosen, chosen_use)) = free.min_by(|a, b| a.1.total_cmp(&b.1)) else {
         return Err(Withheld::no_free_node(scores.iter().map(|(place, _)| place.node.hostname.clone())));
     };
-    let target = target.id.clone();
-    let exclude = excluded(case, source, &target, &held);
+    let exclude = excluded(case, source, chosen.id, &held);
     if exclude.len() > EXCLUDED_MAX {
         return Err(Withheld::TooManyNodes { found: exclude.len(), max: EXCLUDED_MAX });
     }
@@ -62,15 +61,13 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
     Ok(Migrate {
         trigger: trigger(case, finding),
         source: source.clone(),
-        source_name: node_name(case, source),
-        target,
+        source_name: case.swarm.name_of(source),
+        target: chosen.id.clone(),
+        target_name: chosen.node.hostname.clone(),
+        considered: considered(case, source, chosen, *chosen_use, &held),
         exclude,
         tasks: on_source.map(|(id, _)| id.clone()).collect(),
     })
-}
-
-fn node_name(case: &Case<'_>, id: &NodeId) -> Name {
-    case.swarm.nodes.get(id).map(|node| node.hostname.clone()).unwrap_or_else(|| Name::new(id.as_str()))
 }
 
 /// Nodes that hold a task of the service.
@@ -88,6 +85,21 @@ fn score(case: &Case<'_>, source: &NodeId, place: &Place<'_>) -> Result<f32, Ine
         return Err(Ineligible::InFlight { max });
     }
     Ok(place.target_score(case.service)? + claims as f32 * CLAIM_PERCENT)
+}
+
+/// What is told of the other nodes.
+fn considered(
+    case: &Case<'_>,
+    source: &NodeId,
+    chosen: &Place<'_>,
+    chosen_use: f32,
+    held: &BTreeSet<&NodeId>,
+) -> Considered {
+    let others: Vec<&Place<'_>> = case.places.iter().filter(|place| place.id != chosen.id).collect();
+    Considered::new(chosen_use, others.into_iter(), |place| match score(case, source, place) {
+        Ok(_) if held.contains(place.id) => Err(Ineligible::HoldsTask),
+        score => score,
+    })
 }
 
 /// The source, and every node that Swarm could choose although it is not the target.

@@ -11,7 +11,7 @@ use swarmguard_wire::Timestamp;
 
 use super::{Case, Condition, Finding, Known, trigger};
 use crate::facts::{Mode, Service};
-use crate::plan::{Scale, Withheld};
+use crate::plan::{Scale, WhyScale, Withheld};
 use crate::planted::{Bug, has};
 use crate::policy::{Policy, Scaling};
 use crate::window::{Sample, Window};
@@ -100,7 +100,8 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     }
     let mut trigger = trigger(case, finding);
     trigger.breach_at = known_since;
-    Ok(Scale { trigger, from: replicas, to: replicas - 1 })
+    let why = WhyScale::Idle { seconds: known.as_secs(), sum, carries: carries(replicas, scaling) };
+    Ok(Scale { trigger, from: replicas, to: replicas - 1, why })
 }
 
 /// What is not known counts as being at the threshold: it neither hinders a large service nor lets a small one shrink.
@@ -120,9 +121,14 @@ fn add(sum: &mut Load, load: Load) {
 
 /// Whether one replica fewer could carry the sum of all loads.
 fn fits(sum: Load, replicas: u64, scaling: &Scaling) -> bool {
-    let thresholds = [scaling.cpu_threshold, scaling.memory_threshold, scaling.network_threshold_min];
+    sum.iter().zip(carries(replicas, scaling)).all(|(sum, carries)| *sum < carries)
+}
+
+/// What one replica fewer is trusted with.
+fn carries(replicas: u64, scaling: &Scaling) -> Load {
     let remaining = replicas.saturating_sub(1) as f32;
-    sum.iter().zip(thresholds).all(|(sum, threshold)| *sum < threshold * remaining * (1.0 - TOLERANCE))
+    [scaling.cpu_threshold, scaling.memory_threshold, scaling.network_threshold_min]
+        .map(|threshold| threshold * remaining * (1.0 - TOLERANCE))
 }
 
 /// The most that a container had to do, and since when that is known without a gap.

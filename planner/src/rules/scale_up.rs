@@ -5,7 +5,7 @@
 
 use super::{Case, Finding, trigger};
 use crate::placement::{Place, Rejected};
-use crate::plan::{Scale, Withheld};
+use crate::plan::{Scale, WhyScale, Withheld};
 use crate::planted::{Bug, has};
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {
@@ -13,8 +13,10 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     if replicas >= max && !has(Bug::AboveMaximum) {
         return Err(Withheld::MaxReplicas { max });
     }
-    if case.places.iter().any(|place| place.target_score(case.service).is_ok()) {
-        return Ok(Scale { trigger: trigger(case, finding), from: replicas, to: replicas + 1 });
+    let nodes = case.places.iter().filter(|place| place.target_score(case.service).is_ok()).count();
+    if nodes > 0 {
+        let why = WhyScale::Busy { nodes };
+        return Ok(Scale { trigger: trigger(case, finding), from: replicas, to: replicas + 1, why });
     }
     let reject = |place: &Place<'_>| {
         let why = place.target_score(case.service).err()?;

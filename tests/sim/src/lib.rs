@@ -6,6 +6,7 @@
 //! - [`collector`]: SwarmGuard's collector: the real planner, checks and course, driven by this world's clock
 //! - [`script`]: what goes wrong in a world, and when
 //! - [`world`]: one world from its beginning to its end
+//! - [`incident`]: beside all that, a few facts over time written by hand, and what would be decided
 //! - [`judge`]: what must never happen, and what must come about once nothing goes wrong any more
 
 pub mod rng;
@@ -14,6 +15,7 @@ pub mod swarmkit;
 
 pub mod collector;
 
+pub mod incident;
 pub mod judge;
 pub mod script;
 pub mod world;

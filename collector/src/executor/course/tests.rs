@@ -1,7 +1,7 @@
 //! The steps of an action, answer by answer.
 
 use swarmguard_planner::facts::TaskState;
-use swarmguard_planner::plan::{Scale, Trigger};
+use swarmguard_planner::plan::{Scale, Trigger, WhyScale};
 use swarmguard_wire::Name;
 
 use super::*;
@@ -94,7 +94,7 @@ fn begun() -> (Course, Step) {
         sent_at: at(0),
         received_at: at(0),
     };
-    let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3 });
+    let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy { nodes: 1 } });
     Course::begin(action, mark(Change::ScaleUp { to: 3 }), DEADLINE)
 }
 

@@ -1,0 +1,133 @@
+//! A decision in sentences: what is done, what was seen, which rule applies, and which nodes were looked at.
+
+use std::fmt;
+
+use crate::plan::{Action, Considered, Decision, Grounds, Migrate, Other, Outcome, Scale, WhyScale};
+use crate::rules::Condition;
+
+impl Decision {
+    /// In sentences: first what is done and why, then what that rests on.
+    pub fn explain(&self) -> Vec<String> {
+        let mut sentences = vec![format!("{}.", self.headline()), format!("{}.", self.seen())];
+        match &self.outcome {
+            Outcome::Act { action } | Outcome::Observe { action, .. } => sentences.extend(grounds(action)),
+            Outcome::Withhold { .. } => {}
+        }
+        sentences
+    }
+
+    fn headline(&self) -> String {
+        let service = &self.service_name;
+        match &self.outcome {
+            Outcome::Act { action } => format!("{service} {}", what("is", "goes", action)),
+            Outcome::Observe { action, because } => {
+                format!("Nothing is done about {service}: {because}. Else it {}", what("would be", "would go", action))
+            }
+            Outcome::Withhold { withheld } => format!("Nothing is done about {service}: {withheld}"),
+        }
+    }
+
+    fn seen(&self) -> String {
+        let Grounds { node, cpu_percent, memory_percent, network_percent, ticks, thresholds, .. } = &self.grounds;
+        let (cpu, memory, network) = (Percent(*cpu_percent), Percent(*memory_percent), Percent(*network_percent));
+        let container = self.container.short();
+        match self.condition {
+            Condition::Idle => {
+                format!(
+                    "Its busiest container, {container} on {node}, is at CPU {cpu}, memory {memory}, network {network}"
+                )
+            }
+            Condition::Busy => format!(
+                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (above {:.0}) and \
+                 network {network} (above {:.0}), for {} in a row ({} needed)",
+                thresholds.cpu,
+                thresholds.memory,
+                thresholds.network,
+                Ticks(*ticks),
+                thresholds.ticks
+            ),
+            Condition::Sick | Condition::Unclear(_) | Condition::Calm => format!(
+                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (above {:.0}) and \
+                 network {network} (low below {:.0}), for {} in a row ({} needed)",
+                thresholds.cpu,
+                thresholds.memory,
+                thresholds.network,
+                Ticks(*ticks),
+                thresholds.ticks
+            ),
+        }
+    }
+}
+
+fn what(is: &str, goes: &str, action: &Action) -> String {
+    match action {
+        Action::Migrate(Migrate { source_name, target_name, .. }) => format!(
+            "{is} moved from {source_name} to {target_name}: scenario 1, CPU or memory is high and the network low"
+        ),
+        Action::ScaleUp(Scale { from, to, .. }) => {
+            format!("{goes} from {from} to {}: scenario 2, CPU, memory and network are high", Replicas(*to))
+        }
+        Action::ScaleDown(Scale { from, to, .. }) => {
+            format!("{goes} from {from} to {}: one fewer can do what there is to do", Replicas(*to))
+        }
+    }
+}
+
+fn grounds(action: &Action) -> Vec<String> {
+    match action {
+        Action::Migrate(Migrate { target_name, considered, .. }) => {
+            let Considered { chosen_use, others, more } = considered;
+            let mut sentences = vec![format!(
+                "{target_name} is the least in use of the nodes that may take it: {chosen_use:.0} % of CPU and memory together"
+            )];
+            sentences.extend(others.iter().map(|Other { node, in_use, why }| match (in_use, why) {
+                (_, Some(why)) => format!("{node} {why}"),
+                (Some(in_use), None) => format!("{node} would do, and is in use by {in_use:.0} %"),
+                (None, None) => format!("{node} was not looked at"),
+            }));
+            if *more > 0 {
+                sentences.push(format!("{more} more nodes are not named here"));
+            }
+            sentences.into_iter().map(|sentence| sentence + ".").collect()
+        }
+        Action::ScaleUp(scale) | Action::ScaleDown(scale) => match scale.why {
+            WhyScale::Busy { nodes: 1 } => vec!["One node may take one more.".to_owned()],
+            WhyScale::Busy { nodes } => vec![format!("{nodes} nodes may take one more; Swarm chooses among them.")],
+            WhyScale::Idle { seconds, sum: [cpu, memory, network], carries } => vec![format!(
+                "What each replica had to do at most in the last {seconds} s comes to {cpu:.0} % of CPU, {memory:.0} % of \
+                 memory and {network:.0} % of network; {} trusted with {:.0}, {:.0} and {:.0} %.",
+                if scale.to == 1 { "one is".to_owned() } else { format!("{} are", scale.to) },
+                carries[0],
+                carries[1],
+                carries[2]
+            )],
+        },
+    }
+}
+
+struct Percent(Option<f32>);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(percent) => write!(f, "{percent:.0} %"),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+struct Ticks(u32);
+
+impl fmt::Display for Ticks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 1 { f.write_str("1 tick") } else { write!(f, "{} ticks", self.0) }
+    }
+}
+
+struct Replicas(u64);
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 1 { f.write_str("1 replica") } else { write!(f, "{} replicas", self.0) }
+    }
+}

@@ -1,0 +1,92 @@
+//! Incidents written in a few lines, and what SwarmGuard says that it would do, word for word.
+//!
+//! `tests/scenarios/NAME.txt` is the incident and `NAME.expected` what is said. With `SWARMGUARD_BLESS=1` in the environment
+//! the latter is written anew, for a person to read.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use swarmguard_sim::incident;
+
+fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut scripts: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    scripts.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    scripts.sort();
+    scripts
+}
+
+#[test]
+fn each_incident_is_decided_and_explained_as_expected() {
+    let mut wrong = Vec::new();
+    for path in scripts() {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let script = std::fs::read_to_string(&path).unwrap();
+        let told = incident::explain(&script).unwrap_or_else(|error| panic!("{name}.txt: {error:?}"));
+        let expected = path.with_extension("expected");
+        if std::env::var_os("SWARMGUARD_BLESS").is_some() {
+            std::fs::write(&expected, &told).unwrap();
+        }
+        if std::fs::read_to_string(&expected).unwrap_or_default() != told {
+            wrong.push(format!("{name} says:\n{told}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_reason_for_doing_nothing_is_among_them() {
+    let told: String = scripts()
+        .iter()
+        .map(|path| std::fs::read_to_string(path.with_extension("expected")).unwrap_or_default())
+        .collect();
+    let missing: Vec<&str> = REASONS.into_iter().filter(|reason| !told.contains(reason)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+/// A part of each sentence that says why nothing is done, or why a node was not chosen.
+const REASONS: [&str; 42] = [
+    "the Swarm's state is",
+    "ticks in a row match",
+    "no scenario matches: network is at",
+    "no scenario matches: network is high, but of CPU",
+    "no scenario matches: the network's use is not known",
+    "a migration is under way",
+    "an action that another collector began",
+    "the last migration was a short while ago",
+    "the last scale-up was a short while ago",
+    "the last scale-down was a short while ago",
+    "Swarm refused the last attempt",
+    "an update of the service is under way",
+    "replicas run",
+    "the service is global or a job",
+    "its spec has no placement",
+    "its data stays on its node",
+    "it has 3 replicas, its maximum",
+    "it is known to be idle for",
+    "it is idle, but was not all the time",
+    "it was moved 2 times within an hour",
+    "nodes have sick containers",
+    "2 actions under way, the most at a time",
+    "1 action under way from or to node1",
+    "actions began within an hour",
+    "no node may take it",
+    "every node that may take it runs a task",
+    "nodes would have to be excluded",
+    "is the node to leave",
+    "is down",
+    "is paused or drained",
+    "does not meet",
+    "which the image is not for",
+    "has port 8080 taken",
+    "of the service's tasks, the most that it may",
+    "the task reserves",
+    "has 1 action under way, the most at a time",
+    "is kept out by its label",
+    "has a silent agent",
+    "of its memory in use",
+    "runs a task of the service already",
+    "the label swarmguard.enable=true is not set",
+    "its labels cannot be followed",
+];
