@@ -150,6 +150,7 @@ impl Settings {
             quiet_hours: quiet_hours(limits.quiet_hours.as_deref().unwrap_or_default())?,
             startup_period: self.monitoring.startup_period.map_or(defaults.startup_period, seconds),
             metric_window: self.monitoring.metric_window.map_or(defaults.metric_window, seconds),
+            leader_window: defaults.leader_window,
             action_deadline: self.performance.action_deadline_seconds.map_or(defaults.action_deadline, seconds),
         };
         let named = |error: policy::PolicyError| ConfigError::value(error.key, error.found, error.allowed);

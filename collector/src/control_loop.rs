@@ -12,7 +12,7 @@ use std::time::Duration;
 use swarmguard_daemon::presence::{Presence, chain};
 use swarmguard_influx::Sink;
 use swarmguard_planner::claims::Claims;
-use swarmguard_planner::facts::Swarm;
+use swarmguard_planner::facts::{Leader, Swarm};
 use swarmguard_planner::labels::LabelProblem;
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::plan::ActionKind;
@@ -20,6 +20,7 @@ use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
 use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::{now, wall_ahead};
@@ -91,6 +92,10 @@ pub struct ControlLoop {
     /// Whether the Swarm tells and keeps what people paused.
     pauses_kept: Presence,
     taking_over: BTreeSet<ServiceId>,
+    /// Actions under way, for as long as this collector is the one that acts.
+    running: BTreeMap<ServiceId, AbortHandle>,
+    /// Who led at the last look.
+    leader: Leader,
     labels: LabelProblems,
     /// Pauses are being saved: a second save could be overtaken by the first.
     saving: bool,
@@ -114,6 +119,8 @@ impl ControlLoop {
             presence: Presence::new("docker"),
             pauses_kept: Presence::new("pauses"),
             taking_over: BTreeSet::new(),
+            running: BTreeMap::new(),
+            leader: Leader::Unknown,
             labels: LabelProblems::default(),
             saving: false,
             trusted_from: Timestamp::default(),
@@ -152,7 +159,10 @@ impl ControlLoop {
                         read.reset_immediately();
                     }
                     News::PausesSaved(pauses, result) => self.pauses_saved(&pauses, result),
-                    News::NothingToTakeOver { service } => drop(self.taking_over.remove(&service)),
+                    News::NothingToTakeOver { service } => {
+                        self.running.remove(&service);
+                        self.taking_over.remove(&service);
+                    }
                 }
             }
         }
@@ -190,20 +200,22 @@ impl ControlLoop {
         };
         self.presence.back();
         self.docker = Some(docker);
+        self.saw_leader(&swarm.leader);
         if swarm.seen_at < self.trusted_from {
             return;
         }
+        let is_ours = swarm.leader == Leader::Here;
+        self.memory.saw(&swarm, now());
         let marked: Vec<ServiceId> = swarm
             .services
             .iter()
-            .filter(|(id, service)| service.action_marked && self.memory.in_flight(id).is_none())
+            .filter(|(id, service)| is_ours && service.action_marked && self.memory.in_flight(id).is_none())
             .map(|(id, _)| id.clone())
             .collect();
         {
             let mut state = self.shared.state();
             state.journal.retain_services(|id| swarm.services.contains_key(id));
             self.labels.tell(&swarm, &state.rules.policy);
-            self.memory.saw(&swarm);
             state.fleet.record_swarm(swarm, now());
             state.labelled_thresholds = state.fleet.labelled_thresholds(&state.rules.policy);
         }
@@ -211,6 +223,26 @@ impl ControlLoop {
         self.save_pauses();
         marked.into_iter().for_each(|service| self.take_over(service));
         self.decide(Waked::ByTime);
+    }
+
+    /// Only beside the leader anything is done. Whatever is under way when another manager leads is left to the collector
+    /// beside that one, which finds its mark.
+    fn saw_leader(&mut self, leader: &Leader) {
+        if *leader == self.leader {
+            return;
+        }
+        match leader {
+            Leader::Here => tracing::info!("the manager here leads the Swarm: this collector acts"),
+            Leader::Elsewhere { node } => {
+                tracing::info!(leader = %node, "another manager leads the Swarm: standing by")
+            }
+            Leader::Unknown => tracing::warn!("it is not known which manager leads the Swarm: standing by"),
+        }
+        self.leader = leader.clone();
+        if *leader != Leader::Here {
+            std::mem::take(&mut self.running).into_values().for_each(|action| action.abort());
+            self.taking_over.clear();
+        }
     }
 
     /// Plans, checks and hands over, without waiting for anything.
@@ -245,7 +277,7 @@ impl ControlLoop {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 state.counters.decision_us_max = state.counters.decision_us_max.max(micros);
             }
-            if let Some(record) = self.act(action, policy.action_deadline, state.fleet.facts().swarm(), at) {
+            if let Some(record) = self.act(action, policy, state.fleet.facts().swarm(), at) {
                 state.counters.actions += 1;
                 state.journal.record_action(record);
             }
@@ -258,24 +290,27 @@ impl ControlLoop {
     fn act(
         &mut self,
         action: Action,
-        deadline: Duration,
+        policy: &Policy,
         swarm: Option<&Swarm>,
         decided_at: Timestamp,
     ) -> Option<ActionRecord> {
-        let docker = self.docker.clone()?;
+        let (docker, swarm) = (self.docker.clone()?, swarm?);
+        let (deadline, by) = (policy.action_deadline, swarm.seen_at + policy.leader_window);
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
-        let record = record::planned(id.clone(), &action, swarm?, decided_at);
+        let record = record::planned(id.clone(), &action, swarm, decided_at);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
         self.memory.started(&service, kind, action.nodes(), decided_at);
         let mark = Mark::new(id, &action, record.replicas_before, record.times);
         let news = self.news.clone();
         let running = record.clone();
-        tokio::spawn(async move {
-            let ended = executor::execute(&docker, action, mark, deadline).await;
+        let acted_on = service.clone();
+        let task = tokio::spawn(async move {
+            let ended = executor::execute(&docker, action, mark, deadline, by).await;
             let record = Box::new(record);
             let _ = news.send(News::Ended { service, kind, record, ended: Box::new(ended) }).await;
         });
+        self.running.insert(acted_on, task.abort_handle());
         Some(running)
     }
 
@@ -288,7 +323,8 @@ impl ControlLoop {
         let (news, deadline) = (self.news.clone(), self.shared.state().rules.policy.action_deadline);
         let service_name = self.service_name(&service);
         let names = self.node_names();
-        tokio::spawn(async move {
+        let taken_over = service.clone();
+        let task = tokio::spawn(async move {
             let message = match executor::take_over(&docker, &service, deadline).await {
                 Ok(Some((mark, ended))) => {
                     let record = Box::new(record::taken_over(&service, service_name, &names, &mark));
@@ -304,6 +340,7 @@ impl ControlLoop {
             };
             let _ = news.send(message).await;
         });
+        self.running.insert(taken_over, task.abort_handle());
     }
 
     /// What is unfinished is taken over again, but not at once: what hindered it needs time.
@@ -318,13 +355,14 @@ impl ControlLoop {
 
     fn action_ended(&mut self, service: &ServiceId, kind: ActionKind, mut record: ActionRecord, ended: &Ended) {
         let at = now();
+        self.running.remove(service);
         if ended.state == State::Unfinished {
             self.try_again_later(service.clone());
         } else {
             self.taking_over.remove(service);
         }
         self.trusted_from = at;
-        let unfinished = (ended.state == State::Unfinished).then(|| self.memory.nodes_of(service));
+        let unfinished = self.memory.under_way(service).filter(|_| ended.state == State::Unfinished);
         match ended.state {
             State::Refused => self.memory.refused(service, at),
             State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, at),

@@ -64,11 +64,11 @@ impl Ended {
     }
 }
 
-/// Carries out a planned action.
-pub async fn execute(docker: &DockerSwarm, action: Action, mut mark: Mark, deadline: Duration) -> Ended {
+/// Carries out a planned action, which is to begin `by` then or not at all.
+pub async fn execute(docker: &DockerSwarm, action: Action, mut mark: Mark, deadline: Duration, by: Timestamp) -> Ended {
     let service = action.trigger().service.clone();
     mark.times.t4 = Some(now());
-    let (course, step) = Course::begin(action, mark, deadline);
+    let (course, step) = Course::begin(action, mark, deadline, by);
     run(docker, &service, course, step).await
 }
 
@@ -89,7 +89,8 @@ pub async fn take_over(
 async fn run(docker: &DockerSwarm, service: &ServiceId, mut course: Course, mut step: Step) -> Ended {
     loop {
         let answer = match step {
-            Step::Begin { action } => Answer::Updated(docker.begin(&action, course.mark_mut()).await),
+            Step::Begin { by, .. } if now() > by => Answer::Updated(Err(SwarmError::Late)),
+            Step::Begin { action, .. } => Answer::Updated(docker.begin(&action, course.mark_mut()).await),
             Step::ReadMark => Answer::Mark(docker.marked(service).await.map(|found| found.map(Box::new))),
             Step::ReadTasks => Answer::Tasks(docker.tasks(service).await),
             Step::End { revert } => Answer::Updated(docker.end(service, course.id(), revert).await),

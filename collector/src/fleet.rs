@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use swarmguard_planner::facts::{NodeReport, Swarm};
+use swarmguard_planner::facts::{NodeReport, Swarm, UnderWay};
 use swarmguard_planner::quiet::{PAUSES_MAX, Pause, Pauses};
 use swarmguard_planner::window::Sample;
 use swarmguard_planner::{Facts, Policy};
@@ -131,12 +131,12 @@ impl Fleet {
     }
 
     /// After an action the old view of its service is wrong: until the next one it counts as being acted on. One that may
-    /// still be under way, on these nodes, goes on counting against the limits.
-    pub fn distrust(&mut self, service: &ServiceId, unfinished: Option<Vec<NodeId>>) {
+    /// still be under way goes on counting against the limits.
+    pub fn distrust(&mut self, service: &ServiceId, unfinished: Option<UnderWay>) {
         let known = self.facts.swarm_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(service) = known {
             service.action_marked = true;
-            service.action_nodes = unfinished.map(|nodes| service.action_nodes.take().unwrap_or(nodes));
+            service.action = unfinished.map(|action| service.action.take().unwrap_or(action));
         }
     }
 

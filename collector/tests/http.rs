@@ -84,7 +84,7 @@ fn swarm() -> Swarm {
         name: Name::new("web"),
         version: 1,
         scaled: None,
-        action_nodes: None,
+        action: None,
         mode: Mode::Replicated { replicas: 1 },
         labels: swarmguard_planner::labels::Labels::default(),
         update: UpdateState::Settled,

@@ -135,7 +135,7 @@ fn service(number: usize, replicas: usize) -> Service {
         labels: Labels::parse([("swarmguard.enable", "true"), ("swarmguard.min", "2")].into_iter()),
         update: UpdateState::Settled,
         action_marked: false,
-        action_nodes: None,
+        action: None,
         has_placement: true,
         constraints: vec![swarmguard_planner::placement::Constraint::parse(&zone)],
         platforms: vec![Platform { os: "linux".to_owned(), architecture: "x86_64".to_owned() }],

@@ -111,7 +111,7 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     if now.since(swarm.seen_at) > policy.metric_window {
         return Err(Violation::Stale);
     }
-    if swarm.leader != Leader::Here {
+    if swarm.leader != Leader::Here || now.since(swarm.seen_at) > policy.leader_window {
         return Err(Violation::Standby);
     }
     let trigger = action.trigger();
@@ -131,8 +131,7 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
     if memory.in_flight(&trigger.service).is_some() || service.action_marked {
         return Err(Violation::Concurrent);
     }
-    let unended =
-        swarm.services.iter().filter(|(id, found)| found.action_nodes.is_some() && memory.in_flight(id).is_none());
+    let unended = swarm.services.iter().filter(|(id, found)| found.action.is_some() && memory.in_flight(id).is_none());
     let (in_flight, within_hour) = (memory.in_flight_count() + unended.count(), memory.begun_within_hour(now));
     let limits = &policy.limits;
     if in_flight >= limits.actions_in_flight as usize || within_hour >= limits.actions_per_hour as usize {

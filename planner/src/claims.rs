@@ -90,6 +90,6 @@ impl Claims {
 /// The nodes of each action that a collector before this one began. A mark that cannot be read is left out: nobody will
 /// ever end that, and it would stand in the way of all others.
 fn unended<'a>(memory: &'a Memory, swarm: &'a Swarm) -> impl Iterator<Item = &'a Vec<NodeId>> {
-    let marked = swarm.services.iter().filter_map(|(id, service)| Some((id, service.action_nodes.as_ref()?)));
+    let marked = swarm.services.iter().filter_map(|(id, service)| Some((id, &service.action.as_ref()?.nodes)));
     marked.filter(|(id, _)| memory.in_flight(id).is_none()).map(|(_, nodes)| nodes)
 }

@@ -15,6 +15,7 @@ use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
 
 use crate::labels::Labels;
 use crate::placement::Constraint;
+use crate::plan::ActionKind;
 use crate::quiet::Pauses;
 use crate::window::{Sample, Window};
 use index::Index;
@@ -192,8 +193,8 @@ pub struct Service {
     pub update: UpdateState,
     /// Whether it carries the mark of an action that has not ended.
     pub action_marked: bool,
-    /// The nodes that this action leaves and reaches; absent where there is none, or where the mark cannot be read.
-    pub action_nodes: Option<Vec<NodeId>>,
+    /// That action; absent where there is none, or where the mark cannot be read.
+    pub action: Option<UnderWay>,
     /// Whether its spec has a placement, be it an empty one. API clients may leave it out; Docker's own never does.
     pub has_placement: bool,
     /// Where its tasks may run.
@@ -229,6 +230,15 @@ impl Service {
     pub fn running(&self) -> usize {
         self.tasks.values().filter(|task| task.is_running()).count()
     }
+}
+
+/// An action that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnderWay {
+    /// What it does.
+    pub kind: ActionKind,
+    /// The nodes that it leaves and reaches.
+    pub nodes: Vec<NodeId>,
 }
 
 /// How many replicas there were before SwarmGuard added some, and with them. It is void where somebody else has changed

@@ -9,7 +9,7 @@ use std::time::Duration;
 use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
 use crate::cooldown::Cooldown;
-use crate::facts::{Mode, Scaled, Service, Swarm};
+use crate::facts::{Leader, Mode, Scaled, Service, Swarm, UnderWay};
 use crate::plan::ActionKind;
 use crate::policy::HOUR;
 
@@ -53,9 +53,23 @@ struct ServiceMemory {
 
 #[derive(Debug, Clone)]
 struct InFlight {
-    kind: ActionKind,
-    nodes: Vec<NodeId>,
+    action: UnderWay,
     begun: Timestamp,
+    /// Another collector, the one beside the Swarm's leader, is at work on it.
+    is_anothers: bool,
+}
+
+/// An action of former times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// The service.
+    pub service: ServiceId,
+    /// What it did.
+    pub kind: ActionKind,
+    /// When it began.
+    pub begun: Timestamp,
+    /// Who ended it, and when; absent where that is not known.
+    pub ended: Option<(EndedBy, Timestamp)>,
 }
 
 /// Who ended an action.
@@ -73,7 +87,7 @@ impl Memory {
     /// An action has begun that leaves or reaches `nodes`.
     pub fn started(&mut self, service: &ServiceId, kind: ActionKind, nodes: Vec<NodeId>, now: Timestamp) {
         let memory = self.services.entry(service.clone()).or_default();
-        memory.in_flight = Some(InFlight { kind, nodes, begun: now });
+        memory.in_flight = Some(InFlight { action: UnderWay { kind, nodes }, begun: now, is_anothers: false });
         memory.touched_at = now;
         push(&mut self.begun, now);
         self.forget_beyond(SERVICES_MAX);
@@ -118,8 +132,59 @@ impl Memory {
         self.services.get(service).map(|memory| memory.refused_until).filter(|until| now < *until)
     }
 
-    /// Looks which notes of replicas somebody has voided.
-    pub fn saw(&mut self, swarm: &Swarm) {
+    /// Remembers what was done before this memory began, oldest first.
+    pub fn restore(&mut self, past: Past, now: Timestamp) {
+        let Past { service, kind, begun, ended } = past;
+        self.started(&service, kind, Vec::new(), begun.min(now));
+        match ended {
+            Some((by, at)) => self.ended(&service, kind, by, at.min(now)),
+            None => self.forget_in_flight(&service),
+        }
+    }
+
+    /// What comes of it is not known: it counts as begun. Should it still be under way, its mark will tell.
+    fn forget_in_flight(&mut self, service: &ServiceId) {
+        if let Some(memory) = self.services.get_mut(service) {
+            memory.in_flight = None;
+        }
+    }
+
+    /// Looks what others have done: which actions the collector beside the Swarm's leader is at work on, while that is
+    /// another one, and which notes of replicas somebody has voided.
+    pub fn saw(&mut self, swarm: &Swarm, now: Timestamp) {
+        self.saw_actions(swarm, now);
+        self.saw_notes(swarm);
+        self.forget_beyond(SERVICES_MAX);
+    }
+
+    /// A mark that comes and goes tells of an action as well as if it were one's own: whoever leads next knows the cooldowns.
+    fn saw_actions(&mut self, swarm: &Swarm, now: Timestamp) {
+        if swarm.leader == Leader::Here {
+            let anothers = |memory: &&mut ServiceMemory| memory.in_flight.as_ref().is_some_and(|it| it.is_anothers);
+            // What is left of them is taken over by its mark.
+            self.services.values_mut().filter(anothers).for_each(|memory| memory.in_flight = None);
+            return;
+        }
+        let known =
+            self.services.iter().filter_map(|(id, memory)| Some((id.clone(), memory.in_flight.as_ref()?.action.kind)));
+        for (id, kind) in known.collect::<Vec<_>>() {
+            let is_over = swarm.services.get(&id).is_none_or(|service| !service.action_marked);
+            if is_over {
+                self.ended(&id, kind, EndedBy::Us, now);
+            } else if let Some(in_flight) = self.services.get_mut(&id).and_then(|memory| memory.in_flight.as_mut()) {
+                in_flight.is_anothers = true;
+            }
+        }
+        for (id, service) in &swarm.services {
+            let Some(action) = service.action.as_ref().filter(|_| self.in_flight(id).is_none()) else { continue };
+            self.started(id, action.kind, action.nodes.clone(), now);
+            if let Some(in_flight) = self.services.get_mut(id).and_then(|memory| memory.in_flight.as_mut()) {
+                in_flight.is_anothers = true;
+            }
+        }
+    }
+
+    fn saw_notes(&mut self, swarm: &Swarm) {
         for (id, service) in &swarm.services {
             let Some(scaled) = service.scaled else { continue };
             let Mode::Replicated { replicas } = service.mode else { continue };
@@ -128,7 +193,6 @@ impl Memory {
                 self.services.entry(id.clone()).or_default().voided = Some(scaled);
             }
         }
-        self.forget_beyond(SERVICES_MAX);
     }
 
     /// How many replicas a service had before SwarmGuard added some, if nobody else has changed their number since.
@@ -141,13 +205,12 @@ impl Memory {
 
     /// The action that is being executed on a service.
     pub fn in_flight(&self, service: &ServiceId) -> Option<ActionKind> {
-        self.services.get(service).and_then(|memory| memory.in_flight.as_ref()).map(|action| action.kind)
+        self.services.get(service).and_then(|memory| memory.in_flight.as_ref()).map(|it| it.action.kind)
     }
 
-    /// The nodes that the action being executed on a service leaves and reaches; none where there is no such action.
-    pub fn nodes_of(&self, service: &ServiceId) -> Vec<NodeId> {
-        let in_flight = self.services.get(service).and_then(|memory| memory.in_flight.as_ref());
-        in_flight.map(|action| action.nodes.clone()).unwrap_or_default()
+    /// The same, whole.
+    pub fn under_way(&self, service: &ServiceId) -> Option<UnderWay> {
+        self.services.get(service)?.in_flight.as_ref().map(|it| it.action.clone())
     }
 
     /// How many actions are being executed.
@@ -157,7 +220,7 @@ impl Memory {
 
     /// The nodes that actions being executed leave or reach, each as often as it is.
     pub fn nodes_in_flight(&self) -> impl Iterator<Item = &NodeId> {
-        self.services.values().filter_map(|memory| memory.in_flight.as_ref()).flat_map(|action| &action.nodes)
+        self.services.values().filter_map(|memory| memory.in_flight.as_ref()).flat_map(|it| &it.action.nodes)
     }
 
     /// How many actions have begun within the last hour.

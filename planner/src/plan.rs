@@ -362,7 +362,11 @@ fn observed(
     if let Some(quiet) = quiet(facts, service, policy, now) {
         return Some(Observed::Quiet { quiet });
     }
-    (swarm.leader != Leader::Here).then(|| Observed::Standby { leader: swarm.leader.clone() })
+    if now.since(swarm.seen_at) > policy.leader_window && !has(Bug::ActsInStandby) {
+        return Some(Observed::Standby { leader: Leader::Unknown });
+    }
+    let is_standby = swarm.leader != Leader::Here && !has(Bug::ActsInStandby);
+    is_standby.then(|| Observed::Standby { leader: swarm.leader.clone() })
 }
 
 /// The first action that a finding leads to; if none does, the first finding and why not. So a busy service at its

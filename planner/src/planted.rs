@@ -27,11 +27,12 @@ pub enum Bug {
     ForgetsConstraints,
     ForgetsUpdateConfig,
     ForgetsNote,
+    ActsInStandby,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::StaleSwarm,
         Self::StaleSample,
         Self::NotEnabled,
@@ -54,6 +55,7 @@ impl Bug {
         Self::ForgetsConstraints,
         Self::ForgetsUpdateConfig,
         Self::ForgetsNote,
+        Self::ActsInStandby,
     ];
 }
 

@@ -24,6 +24,9 @@ pub struct Policy {
     pub startup_period: Duration,
     /// How old the newest sample, a node's report or the view of the Swarm may be to act on it.
     pub metric_window: Duration,
+    /// How old the knowledge of who leads the Swarm's managers may be. SwarmKit elects another leader 10 s after it last
+    /// heard of the one before at the earliest; whoever was asleep for so long must not act.
+    pub leader_window: Duration,
     /// How long an action may take before it is reverted.
     pub action_deadline: Duration,
 }
@@ -120,6 +123,7 @@ impl Default for Policy {
             startup_period: Duration::from_secs(10),
             // Three reports of the agents' default five ticks: one may be lost and one late.
             metric_window: Duration::from_secs(15),
+            leader_window: Duration::from_secs(5),
             action_deadline: Duration::from_secs(60),
         }
     }

@@ -32,6 +32,8 @@ pub enum Step {
     Begin {
         /// The action.
         action: Box<Action>,
+        /// Not after that: by then it may be for another collector to act.
+        by: Timestamp,
     },
     /// Read the mark in the service's labels.
     ReadMark,
@@ -120,9 +122,9 @@ struct BackOut {
 
 impl Course {
     /// Of an action that is to begin, and its first step.
-    pub fn begin(action: Action, mark: Mark, deadline: Duration) -> (Self, Step) {
+    pub fn begin(action: Action, mark: Mark, deadline: Duration, by: Timestamp) -> (Self, Step) {
         let ended = Ended::begun(mark.times.t4);
-        (Self { mark, deadline, ended, phase: Phase::Beginning }, Step::Begin { action: Box::new(action) })
+        (Self { mark, deadline, ended, phase: Phase::Beginning }, Step::Begin { action: Box::new(action), by })
     }
 
     /// Of one that was begun before, by whomever, and its first step; it has the whole deadline again, since the clock of

@@ -4,6 +4,7 @@
 //! neither. A collector that finds a mark it did not write finishes or reverts that action; no other memory is needed.
 
 use serde::{Deserialize, Serialize};
+use swarmguard_planner::facts::UnderWay;
 use swarmguard_planner::labels::ACTION_LABEL;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_wire::NodeId;
@@ -118,12 +119,13 @@ impl Mark {
         serde_json::from_str::<Self>(text).ok().filter(|mark| mark.v == MARK_VERSION)
     }
 
-    /// The nodes that are left and reached.
-    pub fn nodes(&self) -> Vec<NodeId> {
-        match &self.change {
+    /// As a fact.
+    pub fn under_way(&self) -> UnderWay {
+        let nodes = match &self.change {
             Change::Migrate { source, target, .. } => vec![source.clone(), target.clone()],
             Change::ScaleUp { .. } | Change::ScaleDown { .. } => Vec::new(),
-        }
+        };
+        UnderWay { kind: self.kind(), nodes }
     }
 
     /// What the action does.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, container, labels, node_id, service_id, task};
 use swarmguard_planner::checks::{Violation, vet};
-use swarmguard_planner::facts::{Mode, Service};
+use swarmguard_planner::facts::{Mode, Service, UnderWay};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::Ineligible;
 use swarmguard_planner::plan::{Action, ActionKind, Observed};
@@ -143,7 +143,8 @@ fn what_a_collector_before_left_counts_as_under_way() {
     world.policy.limits.actions_in_flight = 1;
     let Outcome::Act { action } = world.plan().remove(0).outcome else { panic!("nothing is done") };
     let zoo = world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap();
-    (zoo.action_marked, zoo.action_nodes) = (true, Some(vec![node_id("a")]));
+    zoo.action_marked = true;
+    zoo.action = Some(UnderWay { kind: ActionKind::Migrate, nodes: vec![node_id("a")] });
     assert_eq!(acts(&world), 0);
     assert_eq!(withheld_by(&world, "web"), Withheld::TooManyInFlight { max: 1 });
     let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
@@ -152,7 +153,7 @@ fn what_a_collector_before_left_counts_as_under_way() {
     world.policy.limits.actions_per_node = 1;
     assert_eq!(withheld_by(&world, "web"), Withheld::NodeInFlight { node: Name::new("a"), max: 1 });
     let zoo = world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap();
-    zoo.action_nodes = None;
+    zoo.action = None;
     world.policy.limits.actions_in_flight = 1;
     assert_eq!(acts(&world), 1, "a mark that cannot be read stands in nobody else's way");
 }

@@ -119,17 +119,17 @@ fn a_note_that_somebody_voided_does_not_come_back_with_the_number() {
     let mut world = loaded(CALM, COOLDOWN);
     world.service().mode = Mode::Replicated { replicas: 5 };
     let swarm = world.swarm().clone();
-    world.memory.saw(&swarm);
+    world.memory.saw(&swarm, at(NOW));
     world.service().mode = Mode::Replicated { replicas: 2 };
     let swarm = world.swarm().clone();
-    world.memory.saw(&swarm);
+    world.memory.saw(&swarm, at(NOW));
     assert_eq!(world.plan(), [], "the second replica is the owner's now");
 
     let mut under_way = loaded(CALM, COOLDOWN);
     under_way.service().mode = Mode::Replicated { replicas: 3 };
     under_way.service().action_marked = true;
     let swarm = under_way.swarm().clone();
-    under_way.memory.saw(&swarm);
+    under_way.memory.saw(&swarm, at(NOW));
     under_way.service().mode = Mode::Replicated { replicas: 2 };
     under_way.service().action_marked = false;
     assert_eq!(scale_down(&under_way), (2, 1), "the number was SwarmGuard's");

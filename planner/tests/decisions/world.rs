@@ -52,7 +52,7 @@ impl World {
             version: 7,
             mode: Mode::Replicated { replicas: 2 },
             scaled: None,
-            action_nodes: None,
+            action: None,
             labels: labels(&[("swarmguard.enable", "true")]),
             update: UpdateState::Settled,
             action_marked: false,

@@ -11,7 +11,7 @@ use swarmguard_collector::journal::{State, TimeLine};
 use swarmguard_collector::swarm::docker::RawError;
 use swarmguard_collector::swarm::mark::{LABEL, Mark, Scaled};
 use swarmguard_collector::swarm::{SwarmError, spec};
-use swarmguard_planner::facts::{self, Facts, Service, Swarm};
+use swarmguard_planner::facts::{self, Facts, Leader, Service, Swarm};
 use swarmguard_planner::labels::{Labels, SCALED_LABEL};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::Constraint;
@@ -69,6 +69,7 @@ pub struct Collector {
     /// Not before then is an action taken over again.
     later: BTreeMap<ServiceId, Timestamp>,
     started_at: Timestamp,
+    now: Timestamp,
     actions: u64,
     trusted_from: Timestamp,
     rng: Rng,
@@ -96,6 +97,7 @@ impl Collector {
             running: BTreeMap::new(),
             later: BTreeMap::new(),
             started_at: now,
+            now,
             actions: 0,
             trusted_from: Timestamp::default(),
             rng,
@@ -110,16 +112,21 @@ impl Collector {
     }
 
     /// Reads the whole Swarm, takes over what it finds unfinished, and decides.
-    pub fn look(&mut self, kit: &SwarmKit, now: Timestamp) {
+    pub fn look(&mut self, kit: &SwarmKit, leader: Leader, now: Timestamp) {
+        let is_ours = leader == Leader::Here;
+        if !is_ours {
+            // Whatever is under way is left to the collector beside the leader.
+            self.running.clear();
+        }
         if now < self.trusted_from {
             return;
         }
-        let swarm = read(kit, now);
-        self.memory.saw(&swarm);
+        let swarm = read(kit, leader, now);
+        self.memory.saw(&swarm, now);
         let marked: Vec<ServiceId> = swarm
             .services
             .iter()
-            .filter(|(id, service)| service.action_marked && !self.running.contains_key(*id))
+            .filter(|(id, service)| is_ours && service.action_marked && !self.running.contains_key(*id))
             .filter(|(id, _)| self.later.get(*id).is_none_or(|later| *later <= now))
             .map(|(id, _)| id.clone())
             .collect();
@@ -162,15 +169,17 @@ impl Collector {
             Some(facts::Mode::Replicated { replicas }) => replicas,
             Some(facts::Mode::Global | facts::Mode::Job) | None => 0,
         };
+        let by = self.facts.swarm().map(|swarm| swarm.seen_at).unwrap_or_default() + self.policy.leader_window;
         let mut mark = Mark::new(id, &action, replicas, TimeLine::default());
         mark.times.t4 = Some(now);
         self.memory.started(&service, kind, action.nodes(), now);
-        let (course, step) = Course::begin(action, mark, self.policy.action_deadline);
+        let (course, step) = Course::begin(action, mark, self.policy.action_deadline, by);
         self.running.insert(service, Running { course, kind, step: Some(step), answer: None, at: now });
     }
 
     /// Goes on with every action that is due.
     pub fn go_on(&mut self, kit: &mut SwarmKit, unreliable: Unreliable, now: Timestamp) {
+        self.now = now;
         let due: Vec<ServiceId> =
             self.running.iter().filter(|(_, running)| running.at <= now).map(|(id, _)| id.clone()).collect();
         for service in due {
@@ -225,7 +234,8 @@ impl Collector {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
                 Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), task_of(task))).collect()))
             }
-            Step::Begin { action } => {
+            Step::Begin { by, .. } if self.now > by => Answer::Updated(Err(SwarmError::Late)),
+            Step::Begin { action, .. } => {
                 let before = kit.services.get(service).map(|found| found.spec.clone()).unwrap_or_default();
                 let seen_at = self.facts.swarm().map(|swarm| swarm.seen_at).unwrap_or_default();
                 let update = found.and_then(|found| spec::begin(found, &action, course.mark_mut()));
@@ -291,7 +301,7 @@ impl Collector {
     }
 
     fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
-        let unfinished = (ended.state == State::Unfinished).then(|| self.memory.nodes_of(service));
+        let unfinished = self.memory.under_way(service).filter(|_| ended.state == State::Unfinished);
         match ended.state {
             State::Refused => self.memory.refused(service, now),
             State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, now),
@@ -310,14 +320,14 @@ impl Collector {
         let known = self.facts.swarm_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(known) = known {
             known.action_marked = true;
-            known.action_nodes = unfinished.map(|nodes| known.action_nodes.take().unwrap_or(nodes));
+            known.action = unfinished.map(|action| known.action.take().unwrap_or(action));
         }
         self.did.push(Did::Ended(service.clone(), kind, ended.state.clone()));
     }
 }
 
 /// The Swarm as a manager tells it.
-fn read(kit: &SwarmKit, now: Timestamp) -> Swarm {
+fn read(kit: &SwarmKit, leader: Leader, now: Timestamp) -> Swarm {
     let mut services = BTreeMap::new();
     for (id, found) in &kit.services {
         let labels: Vec<(String, String)> = found.spec["Labels"]
@@ -336,7 +346,7 @@ fn read(kit: &SwarmKit, now: Timestamp) -> Swarm {
             labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
             update: found.update,
             action_marked: label(LABEL).is_some(),
-            action_nodes: label(LABEL).and_then(Mark::parse).map(|mark| mark.nodes()),
+            action: label(LABEL).and_then(Mark::parse).map(|mark| mark.under_way()),
             has_placement: found.spec["TaskTemplate"]["Placement"].is_object(),
             constraints: constraints.into_iter().flatten().filter_map(Value::as_str).map(Constraint::parse).collect(),
             platforms: Vec::new(),
@@ -355,7 +365,7 @@ fn read(kit: &SwarmKit, now: Timestamp) -> Swarm {
         }
     }
     let nodes = kit.machines.iter().map(|(id, machine)| (id.clone(), machine.node.clone())).collect();
-    Swarm { seen_at: now, leader: facts::Leader::Here, services, nodes }
+    Swarm { seen_at: now, leader, services, nodes }
 }
 
 fn task_of(task: &Task) -> facts::Task {

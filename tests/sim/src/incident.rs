@@ -167,7 +167,7 @@ impl Run {
         let now = at(second);
         self.swarm.seen_at = at(self.unread_since.unwrap_or(second));
         self.facts.record_swarm(self.swarm.clone());
-        self.memory.saw(&self.swarm);
+        self.memory.saw(&self.swarm, now);
         for (id, (node, [cpu, memory])) in &self.incident.nodes {
             let received_at = at(self.silent.get(id).copied().unwrap_or(second));
             let report = NodeReport {

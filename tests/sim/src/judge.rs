@@ -112,6 +112,14 @@ impl Judge {
         self.ended.clear();
     }
 
+    /// A collector began an action whose manager has not led for so long: by then it has to know.
+    pub fn began_beside(&mut self, service: &ServiceId, not_led_for: Duration, now: Timestamp) {
+        // It may have read the Swarm just before, and the update takes its time.
+        if not_led_for > self.policy.leader_window + Duration::from_secs(1) {
+            self.broken(now, service, "it was acted on by a collector whose manager does not lead");
+        }
+    }
+
     /// What the collector did.
     pub fn did(&mut self, did: &Did, kit: &SwarmKit, now: Timestamp) {
         match did {

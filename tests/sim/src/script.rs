@@ -33,8 +33,12 @@ pub enum What {
     CutOff(u64),
     /// A node's agent is silent, for so many seconds; rather where somebody is sick.
     AgentSilent(u64),
-    /// The collector is killed; the next one starts after so many seconds.
+    /// A collector is killed; the next one starts after so many seconds.
     CollectorKilled(u64),
+    /// A collector is stopped, and goes on after so many seconds as if nothing had been.
+    CollectorAsleep(u64),
+    /// Another manager leads the Swarm, where there are several.
+    LeaderMoves,
     /// Messages are lost, late and doubled, for so many seconds.
     BadNetwork(u64),
     /// The manager's answers are lost and its updates raced, for so many seconds.
@@ -147,7 +151,9 @@ fn what(rng: &mut Rng) -> What {
         47..=52 => What::NodeDown(rng.between(5, 120)),
         53..=58 => What::CutOff(rng.between(2, 90)),
         59..=64 => What::AgentSilent(rng.between(5, 200)),
-        65..=72 => What::CollectorKilled(rng.between(1, 20)),
+        65..=69 => What::CollectorKilled(rng.between(1, 20)),
+        70..=71 => What::CollectorAsleep(rng.between(1, 40)),
+        72 => What::LeaderMoves,
         73..=77 => What::BadNetwork(rng.between(5, 90)),
         78..=82 => What::BadManager(rng.between(5, 90)),
         83..=87 => What::Owner(Owner::Deploys),

@@ -3,6 +3,7 @@
 
 mod going_wrong;
 mod made;
+mod managers;
 mod suffering;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +14,12 @@ use swarmguard_planner::facts::{NodeReport, TaskState, UpdateState};
 use swarmguard_planner::window::Sample;
 use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, ServiceId, TaskId, Timestamp};
 
-use crate::collector::{Collector, Unreliable};
+use crate::collector::{Collector, Did};
 use crate::judge::{Judge, Violation};
 use crate::rng::Rng;
 use crate::script::{Event, Script};
 use crate::swarmkit::SwarmKit;
+use managers::Managers;
 use suffering::Suffering;
 
 /// The world begins then; before it there is a whole past, so that no subtraction meets the epoch.
@@ -70,12 +72,13 @@ struct World {
     kit: SwarmKit,
     agents: BTreeMap<NodeId, Agent>,
     suffering: Suffering,
-    collector: Option<Collector>,
+    managers: Managers,
     collectors: u64,
     /// Things that come to an end, or begin, by themselves.
     later: BTreeMap<(Timestamp, u64), Later>,
     sequence: u64,
-    messages: BTreeMap<(Timestamp, u64), Message>,
+    /// Each with the number of the collector that it is for.
+    messages: BTreeMap<(Timestamp, u64), (usize, Message)>,
     bad_network_until: Timestamp,
     bad_manager_until: Timestamp,
     judge: Judge,
@@ -85,7 +88,7 @@ struct World {
 
 #[derive(Debug, Clone)]
 enum Later {
-    CollectorStarts,
+    CollectorStarts(usize),
     NodeBack(NodeId),
 }
 
@@ -107,7 +110,8 @@ impl World {
             judge.wrote(&id, Some(spec.clone()));
             kit.create(id, spec, hopeless_percent);
         }
-        let collector = Collector::new(policy.clone(), rng.fork(), BEGINNING);
+        let count = made::managers(&script);
+        let managers = Managers::new(count, || Collector::new(policy.clone(), rng.fork(), BEGINNING));
         let tick = if script.is_day { Duration::from_secs(rng.between(30, 60)) } else { Duration::from_secs(1) };
         Self {
             script,
@@ -118,8 +122,8 @@ impl World {
             tick,
             kit,
             agents,
-            collector: Some(collector),
-            collectors: 1,
+            managers,
+            collectors: count as u64,
             later: BTreeMap::new(),
             sequence: 0,
             messages: BTreeMap::new(),
@@ -140,7 +144,7 @@ impl World {
             let event_at = events.get(next_event).map(|event| BEGINNING + SETTLING + event.after);
             let own =
                 [event_at, self.later.keys().next().map(|(at, _)| *at), self.messages.keys().next().map(|(at, _)| *at)];
-            let theirs = [self.collector.as_ref().and_then(Collector::next_due), self.kit.next_due()];
+            let theirs = [self.managers.next_due(), self.kit.next_due()];
             let due = own.into_iter().chain(theirs).flatten().chain([next_tick, next_look]).min().unwrap_or(end);
             if due > end {
                 break;
@@ -161,7 +165,7 @@ impl World {
             if next_look <= self.now {
                 next_look = self.now + self.tick.max(Duration::from_secs(1));
                 if self.now > self.bad_manager_until || self.rng.chance(10) {
-                    self.with_collector(|collector, kit, now| collector.look(kit, now));
+                    self.look();
                 }
                 self.kit.forget();
             }
@@ -198,37 +202,44 @@ impl World {
         }
     }
 
-    fn with_collector(&mut self, act: impl FnOnce(&mut Collector, &SwarmKit, Timestamp)) {
-        let (now, kit) = (self.now, &self.kit);
-        if let Some(collector) = &mut self.collector {
-            act(collector, kit, now);
+    fn look(&mut self) {
+        let now = self.now;
+        for number in 0..self.managers.seats.len() {
+            let Some(leader) = self.managers.told(number, now) else { continue };
+            if let Some((_, collector)) = self.managers.awake(now).find(|(found, _)| *found == number) {
+                collector.look(&self.kit, leader, now);
+            }
         }
         self.watch();
     }
 
     fn go_on(&mut self) {
         let now = self.now;
-        let unreliable = if now <= self.bad_manager_until {
-            Unreliable { lost_update: 15, lost_answer: 15, raced: 15, lost_read: 30 }
-        } else {
-            Unreliable::default()
-        };
-        let Some(collector) = &mut self.collector else { return };
-        if collector.next_due().is_none_or(|at| at > now) {
+        if self.managers.next_due().is_none_or(|at| at > now) {
             return;
         }
-        collector.go_on(&mut self.kit, unreliable, now);
+        for number in 0..self.managers.seats.len() {
+            let unreliable = self.managers.unreliable(number, now <= self.bad_manager_until, now);
+            if let Some((_, collector)) = self.managers.awake(now).find(|(found, _)| *found == number) {
+                collector.go_on(&mut self.kit, unreliable, now);
+            }
+        }
         self.watch();
     }
 
     /// Has the judge see what was done and what happened.
     fn watch(&mut self) {
         let now = self.now;
-        let did = self.collector.as_mut().map(|collector| std::mem::take(&mut collector.did)).unwrap_or_default();
-        for did in did {
-            self.judge.did(&did, &self.kit, now);
-            self.mix(1);
-            self.tell(|| format!("the collector: {}", made::told(&did)));
+        for number in 0..self.managers.seats.len() {
+            let collector = self.managers.seats.get_mut(number).and_then(|seat| seat.collector.as_mut());
+            for did in collector.map(|collector| std::mem::take(&mut collector.did)).unwrap_or_default() {
+                if let Did::Began { action, .. } = &did {
+                    self.judge.began_beside(&action.trigger().service, self.managers.not_led_for(number, now), now);
+                }
+                self.judge.did(&did, &self.kit, now);
+                self.mix(1);
+                self.tell(|| format!("collector {}: {}", number + 1, made::told(&did)));
+            }
         }
         for happened in std::mem::take(&mut self.kit.happened) {
             self.judge.happened(&happened, &self.kit, now);
@@ -240,16 +251,21 @@ impl World {
     fn come_due(&mut self) {
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
-                Later::CollectorStarts => {
-                    self.tell(|| "the next collector starts".to_owned());
+                Later::CollectorStarts(number) => {
+                    self.tell(|| format!("collector {} starts", number + 1));
                     self.collectors += 1;
                     self.judge.forgets();
                     let rng = Rng::new(self.script.seed ^ self.collectors);
-                    self.collector = Some(Collector::new(self.policy.clone(), rng, self.now));
+                    if let Some(seat) = self.managers.seats.get_mut(number) {
+                        seat.collector = Some(Collector::new(self.policy.clone(), rng, self.now));
+                    }
                 }
                 Later::NodeBack(node) => {
                     self.tell(|| format!("node {node} is back"));
                     self.kit.set_machine(&node, true, true);
+                    if let Some(seat) = made::seat_of(&node).and_then(|number| self.managers.seats.get_mut(number)) {
+                        seat.is_connected = true;
+                    }
                     self.fault_everywhere();
                 }
             }
@@ -307,46 +323,60 @@ impl World {
         sent.into_iter().for_each(|message| self.send(message));
     }
 
+    /// To every collector, each over a connection of its own.
     fn send(&mut self, message: Message) {
         let is_bad = self.now <= self.bad_network_until;
-        if is_bad && self.rng.chance(20) {
-            return;
-        }
-        let copies = if is_bad && self.rng.chance(20) { 2 } else { 1 };
-        for _ in 0..copies {
-            let late = if is_bad { self.rng.between(1, 4_000) } else { self.rng.between(1, 5) };
-            self.sequence += 1;
-            self.messages.insert((self.now + Duration::from_millis(late), self.sequence), message.clone());
+        for number in 0..self.managers.seats.len() {
+            if is_bad && self.rng.chance(20) {
+                continue;
+            }
+            let copies = if is_bad && self.rng.chance(20) { 2 } else { 1 };
+            for _ in 0..copies {
+                let late = if is_bad { self.rng.between(1, 4_000) } else { self.rng.between(1, 5) };
+                self.sequence += 1;
+                let at = (self.now + Duration::from_millis(late), self.sequence);
+                self.messages.insert(at, (number, message.clone()));
+            }
         }
     }
 
     fn receive(&mut self) {
-        let mut is_alert = false;
-        while let Some(entry) = self.messages.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let message = entry.remove();
-            let Some(collector) = &mut self.collector else { continue };
-            let received = |sample: Sample| Sample { received_at: self.now, ..sample };
+        let now = self.now;
+        let mut alerted = BTreeSet::new();
+        while let Some(entry) = self.messages.first_entry().filter(|entry| entry.key().0 <= now) {
+            let ((_, sequence), (number, message)) = entry.remove_entry();
+            let Some(seat) = self.managers.seats.get_mut(number).filter(|seat| seat.is_connected) else { continue };
+            if seat.asleep_until > now {
+                // It waits in the socket.
+                self.messages.insert((seat.asleep_until, sequence), (number, message));
+                continue;
+            }
+            let Some(collector) = &mut seat.collector else { continue };
+            let received = |sample: Sample| Sample { received_at: now, ..sample };
             match message {
                 Message::Alert(container, sample) => {
                     collector.facts.record_sample(container, received(sample));
-                    is_alert = true;
+                    alerted.insert(number);
                 }
                 Message::Report(node, report, samples) => {
                     for (container, sample) in samples {
                         collector.facts.record_sample(container, received(sample));
                     }
-                    collector.facts.record_report(node, NodeReport { received_at: self.now, ..report });
+                    collector.facts.record_report(node, NodeReport { received_at: now, ..report });
                 }
             }
         }
-        if is_alert {
-            self.with_collector(|collector, _, now| collector.decide(now));
+        if !alerted.is_empty() {
+            let deciding = self.managers.awake(now).filter(|(number, _)| alerted.contains(number));
+            deciding.for_each(|(_, collector)| collector.decide(now));
+            self.watch();
         }
     }
 
     /// Services with a sick replica at the end that should have been moved: allowed to, and with a node to go to.
     fn could_have_been_helped(&self) -> Vec<ServiceId> {
         let mut found = BTreeSet::new();
+        let is_led = self.managers.leader().is_some_and(|seat| seat.collector.is_some());
         for task in self.suffering.sick.keys().filter_map(|id| self.kit.tasks.get(id)).filter(|task| task.is_running())
         {
             let Some(service) = self.kit.services.get(&task.service) else { continue };
@@ -373,7 +403,7 @@ impl World {
                 .any(|(id, machine)| machine.node.ready && machine.node.active && !holding.contains(id));
             let is_settled = service.update == UpdateState::Settled && service.hopeless_percent == 0;
             let is_whole = self.kit.running(&task.service) == service.replicas();
-            if allowed && is_free && is_movable && has_room && is_settled && is_whole && self.collector.is_some() {
+            if allowed && is_free && is_movable && has_room && is_settled && is_whole && is_led {
                 found.insert(task.service.clone());
             }
         }

@@ -95,7 +95,7 @@ fn begun() -> (Course, Step) {
         received_at: at(0),
     };
     let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy { nodes: 1 } });
-    Course::begin(action, mark(Change::ScaleUp { to: 3 }), DEADLINE)
+    Course::begin(action, mark(Change::ScaleUp { to: 3 }), DEADLINE, Timestamp::default())
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
         update: update_state(state),
         action_marked: labels.contains_key(LABEL),
-        action_nodes: labels.get(LABEL).and_then(|text| Mark::parse(text)).map(|mark| mark.nodes()),
+        action: labels.get(LABEL).and_then(|text| Mark::parse(text)).map(|mark| mark.under_way()),
         has_placement,
         constraints: placement.constraints.unwrap_or_default().iter().map(|text| Constraint::parse(text)).collect(),
         platforms: placement.platforms.unwrap_or_default().into_iter().map(platform).collect(),

@@ -132,7 +132,7 @@ impl Incident {
             labels: Labels::default(),
             update: UpdateState::Settled,
             action_marked: false,
-            action_nodes: None,
+            action: None,
             has_placement: true,
             constraints: Vec::new(),
             platforms: Vec::new(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use swarmguard_wire::{NodeId, ServiceId};
 
 use super::suffering::Load;
-use super::{Later, World};
+use super::{Later, World, made};
 use crate::rng::Rng;
 use crate::script::{Event, Owner, What};
 
@@ -60,13 +60,8 @@ impl World {
             }
             What::NodeDown(length) | What::CutOff(length) => {
                 let nodes: Vec<NodeId> = self.kit.machines.keys().cloned().collect();
-                // The first is the manager, beside which the collector runs.
-                if let Some(node) = rng.pick(&nodes[1..]) {
-                    let is_down = matches!(event.what, What::NodeDown(_));
-                    self.fault_everywhere();
-                    self.kit.set_machine(node, !is_down, false);
-                    self.later(length, Later::NodeBack(node.clone()));
-                }
+                let is_down = matches!(event.what, What::NodeDown(_));
+                self.lose(rng.pick(&nodes).cloned(), is_down, length, &mut rng);
             }
             What::AgentSilent(length) => {
                 let sick = self.suffering.sick.keys().filter_map(|task| self.kit.tasks.get(task)?.node.clone());
@@ -80,14 +75,55 @@ impl World {
                 }
             }
             What::CollectorKilled(length) => {
-                self.collector = None;
-                self.later(length, Later::CollectorStarts);
+                let number = self.seat(&mut rng);
+                if let Some(seat) = self.managers.seats.get_mut(number) {
+                    seat.collector = None;
+                }
+                self.later(length, Later::CollectorStarts(number));
+            }
+            What::CollectorAsleep(length) => {
+                let (number, until) = (self.seat(&mut rng), self.now + seconds(length));
+                if let Some(seat) = self.managers.seats.get_mut(number) {
+                    seat.asleep_until = until;
+                }
+            }
+            What::LeaderMoves => {
+                if self.managers.elect_another(&mut rng, self.now) {
+                    self.judge.forgets();
+                }
             }
             What::BadNetwork(length) => self.bad_network_until = self.now + seconds(length),
             What::BadManager(length) => self.bad_manager_until = self.now + seconds(length),
             What::Owner(owner) => self.owner(owner, &mut rng),
         }
         self.watch();
+    }
+
+    /// The manager whose collector something happens to; rather the one that leads.
+    fn seat(&self, rng: &mut Rng) -> usize {
+        let all = self.managers.seats.len();
+        let leader = (0..all).find(|number| self.managers.leads(*number)).unwrap_or(0);
+        if rng.chance(70) { leader } else { usize::try_from(rng.between(0, all as u64 - 1)).unwrap_or(0) }
+    }
+
+    /// A node stops or is cut off, unless too few managers would be left.
+    fn lose(&mut self, node: Option<NodeId>, is_down: bool, seconds: u64, rng: &mut Rng) {
+        let Some(node) = node else { return };
+        if let Some(number) = made::seat_of(&node).filter(|number| *number < self.managers.seats.len()) {
+            if self.managers.seats.len() == 1 || !self.managers.others_are_whole(number) {
+                return;
+            }
+            if self.managers.lose(number, rng, self.now) {
+                self.judge.forgets();
+            }
+            if is_down && let Some(seat) = self.managers.seats.get_mut(number) {
+                seat.collector = None;
+                self.later(seconds, Later::CollectorStarts(number));
+            }
+        }
+        self.fault_everywhere();
+        self.kit.set_machine(&node, !is_down, false);
+        self.later(seconds, Later::NodeBack(node));
     }
 
     /// An owner at work, who always has the newest version.

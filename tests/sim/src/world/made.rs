@@ -27,9 +27,20 @@ pub(super) fn policy(rng: &mut Rng, script: &Script) -> Policy {
     if script.is_day {
         // Ticks are up to a minute apart, and so are looks.
         policy.metric_window = Duration::from_secs(180);
+        policy.leader_window = Duration::from_secs(180);
         policy.scaling.scale_down_cooldown = Duration::from_secs(280);
     }
     policy
+}
+
+/// How many managers there are: the first nodes. Never so many that a node would not be left that is none.
+pub(super) fn managers(script: &Script) -> usize {
+    if Rng::new(script.seed ^ 0x3A_4A6E).chance(40) { 3 } else { 1 }
+}
+
+/// The number of the manager that a node would be.
+pub(super) fn seat_of(node: &NodeId) -> Option<usize> {
+    node.as_str().strip_prefix("node")?.parse::<usize>().ok()?.checked_sub(1)
 }
 
 pub(super) fn nodes(rng: &mut Rng) -> BTreeMap<NodeId, Node> {
