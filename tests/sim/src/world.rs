@@ -236,7 +236,10 @@ impl World {
                 if let Did::Began { action, .. } = &did {
                     self.judge.began_beside(&action.trigger().service, self.managers.not_led_for(number, now), now);
                 }
-                self.judge.did(&did, &self.kit, now);
+                // What one that was cut off makes of it is not how it ended.
+                if self.managers.leads(number) || !matches!(did, Did::Ended(..)) {
+                    self.judge.did(&did, &self.kit, now);
+                }
                 self.mix(1);
                 self.tell(|| format!("collector {}: {}", number + 1, made::told(&did)));
             }
