@@ -1,4 +1,4 @@
-//! Asking a collector that runs: pause and resume, from the command line.
+//! Asking a collector that runs: pause, resume and explain, from the command line.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -29,6 +29,17 @@ pub enum Ask {
         #[allow(missing_docs)]
         whom: Whom,
     },
+    /// Tells why something was done, or why nothing is
+    Explain {
+        /// A service, by name, or an action, by its identifier
+        what: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        whom: Whom,
+    },
     /// Takes a pause back
     Resume {
         /// The service's name [default: the pause of all services]
@@ -40,7 +51,7 @@ pub enum Ask {
 }
 
 /// The collector that is asked.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Whom {
     /// Its address
     #[arg(long, env = "SWARMGUARD_COLLECTOR", default_value = "http://127.0.0.1:5000")]
@@ -53,28 +64,73 @@ pub struct Whom {
 /// When there is no answer, or it is a refusal.
 pub async fn ask(asked: &Ask) -> anyhow::Result<String> {
     let (whom, path, wish) = match asked {
+        Ask::Explain { what, json, whom } => return explain(what, *json, whom).await,
         Ask::Pause { service, length, reason, whom } => {
             let seconds = length.map(|Span(length)| length.as_secs());
             (whom, "/api/v1/pause", json!({ "service": service, "for_seconds": seconds, "reason": reason }))
         }
         Ask::Resume { service, whom } => (whom, "/api/v1/resume", json!({ "service": service })),
     };
+    let (status, value) = request(whom, Method::POST, path, Bytes::from(wish.to_string())).await?;
+    refused(status, &value)?;
+    Ok(words(&value["pauses"]))
+}
+
+async fn request(whom: &Whom, method: Method, path: &str, body: Bytes) -> anyhow::Result<(u16, Value)> {
     let url: Url = whom.collector.parse().with_context(|| format!("--collector is {}", whom.collector))?;
     let request = Request {
-        method: Method::POST,
+        method,
         path_and_query: path,
         content_type: Some("application/json"),
         content_encoding: None,
         authorization: None,
-        body: Bytes::from(wish.to_string()),
+        body,
     };
     let answer = Connection::new(&url).request(request, TIMEOUT).await;
     let answer = answer.with_context(|| format!("asking {}: does a collector run there?", whom.collector))?;
-    let value: Value = serde_json::from_slice(&answer.body).context("the answer is not JSON")?;
-    if answer.status != 200 {
+    Ok((answer.status, serde_json::from_slice(&answer.body).context("the answer is not JSON")?))
+}
+
+fn refused(status: u16, value: &Value) -> anyhow::Result<()> {
+    if status != 200 {
         bail!("{}", value["error"].as_str().unwrap_or("refused without a reason"));
     }
-    Ok(words(&value["pauses"]))
+    Ok(())
+}
+
+/// An action if there is one of that identifier, else a service.
+async fn explain(what: &str, json: bool, whom: &Whom) -> anyhow::Result<String> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if what.is_empty() || !what.chars().all(is_plain) {
+        bail!("{what:?} is no name of a service and no identifier of an action");
+    }
+    let (status, action) = request(whom, Method::GET, &format!("/api/v1/actions/{what}"), Bytes::new()).await?;
+    if status == 200 {
+        return Ok(if json { format!("{action:#}") } else { lines(&action["explanation"], "") });
+    }
+    let (status, service) = request(whom, Method::GET, &format!("/api/v1/services/{what}"), Bytes::new()).await?;
+    refused(status, &service)?;
+    Ok(if json { format!("{service:#}") } else { story(&service) })
+}
+
+/// What is so now, then what was done and what was not, the newest first.
+fn story(service: &Value) -> String {
+    let mut text = format!("Now\n{}", lines(&service["now"], "  "));
+    for action in service["actions"].as_array().into_iter().flatten() {
+        let id = action["id"].as_str().unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n\nAction {id}\n{}", lines(&action["explanation"], "  "));
+    }
+    for told in service["not_done"].as_array().into_iter().flatten().rev() {
+        let _ =
+            write!(text, "\n\n{}\n{}", told["at_utc"].as_str().unwrap_or_default(), lines(&told["explanation"], "  "));
+    }
+    text
+}
+
+fn lines(sentences: &Value, indent: &str) -> String {
+    let sentences = sentences.as_array().into_iter().flatten().filter_map(Value::as_str);
+    sentences.map(|sentence| format!("{indent}{sentence}")).collect::<Vec<_>>().join("\n")
 }
 
 /// What is paused now.

@@ -6,6 +6,7 @@
 mod settings;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use swarmguard_daemon::config::{self, ConfigError};
@@ -27,11 +28,27 @@ pub struct Config {
     pub docker_host: String,
     /// Where `recovery_events` go; absent means nowhere.
     pub influx: Option<Endpoint>,
+    /// Where the journal is kept.
+    pub journal: Place,
     /// The log level.
     pub log: tracing::Level,
     /// What may change while it runs.
     pub rules: Rules,
 }
+
+/// Where the journal is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere but in memory.
+    Memory,
+    /// In the file that the user gave.
+    File(PathBuf),
+    /// In this file, if that can be.
+    Default(PathBuf),
+}
+
+/// Where the journal is kept if nobody says otherwise.
+const JOURNAL: &str = "/var/lib/swarmguard/journal.redb";
 
 impl Config {
     /// Keys of what is not the same in the two and only counts at the start.
@@ -40,6 +57,7 @@ impl Config {
             ("listen", self.listen != other.listen),
             ("docker-host", self.docker_host != other.docker_host),
             ("influx-url or influx-token", self.influx != other.influx),
+            ("journal", self.journal != other.journal),
             ("log", self.log != other.log),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
@@ -97,6 +115,11 @@ impl Settings {
                 .influx_url
                 .map(|url| config::influx(&url, self.influx_token, Precision::Milliseconds))
                 .transpose()?,
+            journal: match self.journal {
+                None => Place::Default(JOURNAL.into()),
+                Some(path) if path.as_os_str() == "none" => Place::Memory,
+                Some(path) => Place::File(path),
+            },
             log: self.log.as_deref().map_or(Ok(tracing::Level::INFO), config::log_level)?,
             rules: Rules {
                 policy,

@@ -14,7 +14,7 @@ use swarmguard_influx::Sink;
 use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Leader, Swarm};
 use swarmguard_planner::labels::LabelProblem;
-use swarmguard_planner::memory::EndedBy;
+use swarmguard_planner::memory::{EndedBy, Past};
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
@@ -111,9 +111,13 @@ impl ControlLoop {
     /// A loop that has seen nothing yet.
     pub fn new(shared: Arc<Shared>, sink: Option<Sink>) -> Self {
         let (news, inbox) = mpsc::channel(NEWS_MAX);
+        // Of actions before this collector's time only cooldowns and counts matter; what is unended has its mark in the Swarm.
+        let mut memory = Memory::default();
+        let past: Vec<Past> = shared.state().journal.actions().filter_map(ActionRecord::past).collect();
+        past.into_iter().for_each(|past| memory.restore(past, now()));
         Self {
             shared,
-            memory: Memory::default(),
+            memory,
             sink,
             docker: None,
             presence: Presence::new("docker"),
@@ -254,11 +258,20 @@ impl ControlLoop {
         let policy = &rules.policy;
         let decisions = plan(state.fleet.facts(), policy, &self.memory, at);
         for decision in decisions {
-            let changed = state.journal.record_decision(&decision, at);
+            let news = state.journal.record_decision(&decision, at);
             state.counters.decisions += 1;
-            if changed {
+            if news.is_new {
                 tracing::info!(service = %decision.service_name, "{decision}");
             }
+            if news.is_kept
+                && let Some(sink) = &mut self.sink
+            {
+                events::write_decision(sink, &decision, unix_ns(at));
+            }
+            if !matches!(decision.outcome, Outcome::Act { .. }) {
+                continue;
+            }
+            let because = decision.explain();
             let Outcome::Act { action } = decision.outcome else { continue };
             if self.taking_over.contains(&decision.service) {
                 continue;
@@ -277,11 +290,12 @@ impl ControlLoop {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 state.counters.decision_us_max = state.counters.decision_us_max.max(micros);
             }
-            if let Some(record) = self.act(action, policy, state.fleet.facts().swarm(), at) {
+            if let Some(record) = self.act(action, because, policy, state.fleet.facts().swarm(), at) {
                 state.counters.actions += 1;
                 state.journal.record_action(record);
             }
         }
+        state.decided_at = at;
         let swarm = state.fleet.facts().swarm();
         state.in_flight = swarm.map_or(0, |swarm| Claims::of(&self.memory, swarm, at).in_flight());
         state.within_hour = self.memory.begun_within_hour(at);
@@ -290,6 +304,7 @@ impl ControlLoop {
     fn act(
         &mut self,
         action: Action,
+        because: Vec<String>,
         policy: &Policy,
         swarm: Option<&Swarm>,
         decided_at: Timestamp,
@@ -298,7 +313,7 @@ impl ControlLoop {
         let (deadline, by) = (policy.action_deadline, swarm.seen_at + policy.leader_window);
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
-        let record = record::planned(id.clone(), &action, swarm, decided_at);
+        let record = record::planned(id.clone(), &action, because, swarm, decided_at);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
         self.memory.started(&service, kind, action.nodes(), decided_at);
         let mark = Mark::new(id, &action, record.replicas_before, record.times);
@@ -371,12 +386,11 @@ impl ControlLoop {
                 self.memory.ended(service, kind, EndedBy::Us, at);
             }
         }
-        record::complete(&mut record, ended, &self.node_names());
+        record::complete(&mut record, ended, &self.node_names(), at);
         self.judge(&record);
         events::print(&record);
         if let Some(sink) = &mut self.sink {
-            let unix_ns = i64::try_from(at.as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000);
-            events::write(sink, &record, unix_ns);
+            events::write(sink, &record, unix_ns(at));
             sink.flush();
         }
         let mut state = self.shared.state();
@@ -423,4 +437,8 @@ impl ControlLoop {
         let service = state.fleet.facts().swarm().and_then(|swarm| swarm.services.get(id));
         service.map_or_else(|| id.to_string(), |service| service.name.to_string())
     }
+}
+
+fn unix_ns(at: Timestamp) -> i64 {
+    i64::try_from(at.as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000)
 }

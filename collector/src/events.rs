@@ -1,8 +1,9 @@
-//! Actions as points for the database (`recovery_events`) and as one JSON line each on standard output.
+//! Actions and decisions as points for the database (`recovery_events`), and actions as one JSON line each on standard output.
 
 use std::io::Write;
 
 use swarmguard_influx::Sink;
+use swarmguard_planner::plan::{Decision, Outcome};
 
 use crate::journal::ActionRecord;
 
@@ -37,5 +38,25 @@ pub fn write(sink: &mut Sink, record: &ActionRecord, unix_ns: i64) {
         .field("t5_ms", t5)
         .field("t6_ms", t6)
         .field("downtime_ms", record.downtime_ms)
+        .close(unix_ns);
+}
+
+/// Hands a decision that leads to no action to the database.
+pub fn write_decision(sink: &mut Sink, decision: &Decision, unix_ns: i64) {
+    let (kind, outcome) = match &decision.outcome {
+        Outcome::Act { .. } => return,
+        Outcome::Observe { action, .. } => (action.kind().as_str(), "observed"),
+        Outcome::Withhold { .. } => ("none", "withheld"),
+    };
+    let float = |value: Option<f32>| value.map(f64::from);
+    sink.point("recovery_events")
+        .tag("from_node", decision.grounds.node.as_str())
+        .tag("kind", kind)
+        .tag("outcome", outcome)
+        .tag("service_name", decision.service_name.as_str())
+        .field("cpu_percent", float(decision.grounds.cpu_percent))
+        .field("memory_percent", float(decision.grounds.memory_percent))
+        .field("network_percent", float(decision.grounds.network_percent))
+        .field("text", decision.to_string().as_str())
         .close(unix_ns);
 }

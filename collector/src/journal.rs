@@ -1,15 +1,28 @@
-//! What was decided and done, in memory: the last [`ACTIONS_MAX`] actions and the last decision for each service.
+//! What was decided and done: the last [`ACTIONS_MAX`] actions and the last decisions for each service in memory, and more of
+//! both on [`disk`], where they outlive the collector.
+
+pub mod disk;
 
 pub(crate) mod record;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use swarmguard_planner::plan::Decision;
+use swarmguard_planner::memory::{EndedBy, Past};
+use swarmguard_planner::plan::{ActionKind, Decision};
 use swarmguard_wire::{ServiceId, Timestamp};
 
-/// Actions kept.
+use disk::{Disk, Entry, Told};
+
+/// Actions in memory.
 pub const ACTIONS_MAX: usize = 1_000;
+
+/// Decisions told of each service.
+pub const TOLD_MAX: usize = 10;
+
+/// Decisions about a service that follow one another faster are not all kept: those to act always are, as actions.
+const TOLD_APART: Duration = Duration::from_secs(10);
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,10 +129,37 @@ pub struct ActionRecord {
     pub running_min: Option<u64>,
     /// Milliseconds in which no task was seen running.
     pub downtime_ms: f64,
+    /// What was seen, which rule applies, and which nodes were looked at, in sentences.
+    #[serde(default)]
+    pub because: Vec<String>,
+    /// When it ended; absent while it is under way.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
     /// When its steps were.
     pub times: TimeLine,
     /// The same in milliseconds since T0.
     pub times_ms: [Option<f64>; 7],
+}
+
+impl ActionRecord {
+    /// When it began, as far as that is known.
+    pub fn begun_at(&self) -> Option<Timestamp> {
+        self.times.t3.or(self.times.t4).or(self.ended_at)
+    }
+
+    /// What is to be remembered of it; nothing of one that changed nothing.
+    pub fn past(&self) -> Option<Past> {
+        let by = match self.state {
+            State::Refused => return None,
+            State::Superseded => EndedBy::Somebody,
+            State::Running | State::Unfinished => EndedBy::Nobody,
+            State::Completed | State::Reverted | State::Left => EndedBy::Us,
+        };
+        let kinds = [ActionKind::Migrate, ActionKind::ScaleUp, ActionKind::ScaleDown];
+        let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind)?;
+        let ended = self.ended_at.map(|at| (by, at));
+        Some(Past { service: self.service.parse().ok()?, kind, begun: self.begun_at()?, ended })
+    }
 }
 
 /// A decision and when it was made.
@@ -137,9 +177,46 @@ pub struct DecisionRecord {
 pub struct Journal {
     actions: VecDeque<ActionRecord>,
     decisions: BTreeMap<ServiceId, DecisionRecord>,
+    told: BTreeMap<String, VecDeque<Told>>,
+    disk: Option<Disk>,
+}
+
+/// What is new about a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    /// It differs in substance from the one before.
+    pub is_new: bool,
+    /// It is told of later.
+    pub is_kept: bool,
 }
 
 impl Journal {
+    /// One that goes on with what is on disk, oldest first.
+    pub fn on(disk: Disk, entries: Vec<Entry>) -> Self {
+        let mut journal = Self::default();
+        for entry in entries {
+            match entry {
+                Entry::Action(record) => journal.record_action(*record),
+                Entry::Decision(told) => journal.tell(told),
+            }
+        }
+        journal.disk = Some(disk);
+        journal
+    }
+
+    /// Where it is kept.
+    pub fn disk(&self) -> Option<Disk> {
+        self.disk.clone()
+    }
+
+    fn tell(&mut self, told: Told) {
+        let of_service = self.told.entry(told.service.clone()).or_default();
+        if of_service.len() == TOLD_MAX {
+            of_service.pop_front();
+        }
+        of_service.push_back(told);
+    }
+
     /// Adds an action, or what is new of one that is known: the mark of one that was taken over tells less.
     pub fn record_action(&mut self, mut record: ActionRecord) {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
@@ -149,28 +226,63 @@ impl Journal {
             record.network_percent = record.network_percent.or(known.network_percent);
             record.to_node = record.to_node.or(known.to_node.take());
             record.has_healthcheck = record.has_healthcheck.or(known.has_healthcheck);
+            record.times.t0 = record.times.t0.or(known.times.t0);
+            if record.because.is_empty() {
+                record.because = std::mem::take(&mut known.because);
+            }
             *known = record;
+            self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(known.clone()))));
             return;
         }
         if self.actions.len() == ACTIONS_MAX {
             self.actions.pop_front();
         }
+        self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(record.clone()))));
         self.actions.push_back(record);
     }
 
-    /// Keeps a decision as the service's last; says whether it differs in substance from the one before.
-    pub fn record_decision(&mut self, decision: &Decision, now: Timestamp) -> bool {
+    /// Keeps a decision as the service's last; says what is new about it.
+    pub fn record_decision(&mut self, decision: &Decision, now: Timestamp) -> News {
         let record = DecisionRecord { at: now, decision: decision.clone() };
         let before = self.decisions.insert(decision.service.clone(), record);
-        before.is_none_or(|before| {
+        let is_new = before.is_none_or(|before| {
             std::mem::discriminant(&before.decision.outcome) != std::mem::discriminant(&decision.outcome)
                 || reason(&before.decision) != reason(decision)
-        })
+        });
+        let last = self.told.get(decision.service.as_str()).and_then(|told| told.back());
+        let is_act = matches!(decision.outcome, swarmguard_planner::Outcome::Act { .. });
+        let is_kept = is_new && !is_act && last.is_none_or(|last| now.since(last.at) >= TOLD_APART);
+        if is_kept {
+            let told = Told {
+                at: now,
+                service: decision.service.to_string(),
+                service_name: decision.service_name.to_string(),
+                sentences: decision.explain(),
+            };
+            self.disk.iter().for_each(|disk| disk.put(Entry::Decision(told.clone())));
+            self.tell(told);
+        }
+        News { is_new, is_kept }
     }
 
     /// Forgets decisions for services that are gone.
     pub fn retain_services(&mut self, exists: impl Fn(&ServiceId) -> bool) {
         self.decisions.retain(|service, _| exists(service));
+        self.told.retain(|service, _| service.parse().is_ok_and(|service| exists(&service)));
+    }
+
+    /// An action by its identifier, from disk if it is not in memory any more.
+    pub fn action(&self, id: &str) -> Option<ActionRecord> {
+        if let Some(found) = self.actions.iter().rfind(|record| record.id == id) {
+            return Some(found.clone());
+        }
+        // A disk that fails is said by whoever writes to it.
+        self.disk.as_ref()?.action(id).ok().flatten()
+    }
+
+    /// The last decisions to do nothing about a service, oldest first.
+    pub fn told(&self, service: &ServiceId) -> impl Iterator<Item = &Told> {
+        self.told.get(service.as_str()).into_iter().flatten()
     }
 
     /// Actions, oldest first.

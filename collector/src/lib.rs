@@ -7,8 +7,8 @@
 //! - [`fleet`]: the facts; [`state`]: what handlers and the loop share
 //! - [`control_loop`]: the one place that decides, with the `planner` crate
 //! - [`executor`]: carries out one action; [`swarm`]: the manager's API, and what is written there
-//! - [`journal`]: what was decided and done; [`events`]: the same for the database and for machines
-//! - [`ask`]: pause and resume from the command line
+//! - [`journal`]: what was decided and done; [`explain`]: the same in sentences; [`events`]: the same for the database and for machines
+//! - [`ask`]: pause, resume and explain from the command line
 //! - [`counters`]: what came in; [`clock`]: the one place where time is read
 
 pub mod config;
@@ -25,6 +25,7 @@ pub mod executor;
 pub mod swarm;
 
 pub mod events;
+pub mod explain;
 pub mod journal;
 
 pub mod ask;
@@ -39,7 +40,12 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
+use swarmguard_daemon::presence;
+
+use config::Place;
 use control_loop::ControlLoop;
+use journal::Journal;
+use journal::disk::Disk;
 use reload::Source;
 use state::Shared;
 
@@ -79,7 +85,9 @@ pub async fn run(source: Source, shutdown: impl Future<Output = ()>) -> anyhow::
         database = config.influx.is_some(),
         "collector started"
     );
-    let shared = Arc::new(Shared::new(config));
+    let journal = open_journal(&config.journal)?;
+    let shared = Arc::new(Shared::with_journal(config, journal));
+    let journal_file = shared.state().journal.disk();
     let serving = tokio::spawn(server::serve(listener, shared.clone()));
     let watching = reload::watch(source, text, shared.clone()).context("catching SIGHUP")?;
     let watching = tokio::spawn(watching);
@@ -90,6 +98,10 @@ pub async fn run(source: Source, shutdown: impl Future<Output = ()>) -> anyhow::
     deciding.abort();
     // Waits until the loop, and with it the sink, is gone.
     let _ = deciding.await;
+    if let Some(file) = journal_file {
+        // A few entries at most.
+        file.flush();
+    }
     drop(stop_writer);
     if let Some(writer) = writer
         && tokio::time::timeout(FLUSH_AT_STOP_MAX, writer).await.is_err()
@@ -98,4 +110,25 @@ pub async fn run(source: Source, shutdown: impl Future<Output = ()>) -> anyhow::
     }
     tracing::info!("collector stopped");
     Ok(())
+}
+
+/// The journal with what is on disk. Where nobody asked for a certain file, one that cannot be used is said and gone without.
+fn open_journal(place: &Place) -> anyhow::Result<Journal> {
+    let (path, is_asked_for) = match place {
+        Place::Memory => return Ok(Journal::default()),
+        Place::File(path) => (path, true),
+        Place::Default(path) => (path, false),
+    };
+    match Disk::open(path, clock::now()) {
+        Ok((disk, entries)) => {
+            tracing::info!(file = %path.display(), entries = entries.len(), "the journal goes on");
+            Ok(Journal::on(disk, entries))
+        }
+        Err(error) if is_asked_for => Err(error).context("the journal"),
+        Err(error) => {
+            let error = presence::chain(&error);
+            tracing::warn!(%error, "the journal is in memory only, and cooldowns are forgotten at a restart; see --journal");
+            Ok(Journal::default())
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod ingest;
 mod pause;
 mod show;
+mod show_one;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::state::Shared;
+use show::Healthy;
 
 /// Connections at a time. Below the usual limit of 1,024 open files, so that Docker's and the database's still fit.
 pub const CONNECTIONS_MAX: usize = 960;
@@ -64,9 +66,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     let path = request.uri().path().to_owned();
     let allowed = match path.as_str() {
         "/alert" | "/report" | "/api/v1/pause" | "/api/v1/resume" => Method::POST,
-        "/healthz" | "/metrics" | "/api/v1/nodes" | "/api/v1/services" | "/api/v1/actions" | "/api/v1/pauses" => {
-            Method::GET
-        }
+        "/healthz" | "/healthz/leader" | "/metrics" | "/api/v1/nodes" | "/api/v1/services" | "/api/v1/actions"
+        | "/api/v1/pauses" => Method::GET,
+        path if one_of(path).is_some() => Method::GET,
         _ => return Ok(refusal(StatusCode::NOT_FOUND, &format!("no such path: {path}"))),
     };
     if request.method() != allowed {
@@ -79,15 +81,34 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     Ok(match path.as_str() {
         "/alert" => ingest::alert(&shared, request).await,
         "/report" => ingest::report(&shared, request).await,
-        "/healthz" => show::health(&shared),
+        "/healthz" => show::health(&shared, Healthy::Any),
+        "/healthz/leader" => show::health(&shared, Healthy::Leader),
         "/metrics" => show::metrics(&shared),
         "/api/v1/nodes" => show::nodes(&shared),
         "/api/v1/services" => show::services(&shared),
         "/api/v1/pauses" => show::pauses(&shared),
         "/api/v1/pause" => pause::pause(&shared, request).await,
         "/api/v1/resume" => pause::resume(&shared, request).await,
-        _ => show::actions(&shared),
+        "/api/v1/actions" => show::actions(&shared),
+        path => match one_of(path) {
+            Some(One::Action(id)) => show_one::action(&shared, id),
+            Some(One::Service(name)) => show_one::service(&shared, name),
+            None => refusal(StatusCode::NOT_FOUND, &format!("no such path: {path}")),
+        },
     })
+}
+
+/// One action or service.
+enum One<'a> {
+    /// By its identifier.
+    Action(&'a str),
+    /// By its name or identifier.
+    Service(&'a str),
+}
+
+fn one_of(path: &str) -> Option<One<'_>> {
+    let action = path.strip_prefix("/api/v1/actions/").map(One::Action);
+    action.or_else(|| path.strip_prefix("/api/v1/services/").map(One::Service))
 }
 
 /// Reads a body of at most `max` bytes.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use swarmguard_wire::Timestamp;
 use tokio::sync::Notify;
 
 use crate::config::{Config, Rules};
@@ -23,6 +24,8 @@ pub struct State {
     /// The lowest alert thresholds, CPU and memory in percent, that the services' owners chose, as of the last look at
     /// the Swarm.
     pub labelled_thresholds: (f32, f32),
+    /// When everything was decided on last.
+    pub decided_at: Timestamp,
     /// Actions under way, as of the last decisions.
     pub in_flight: usize,
     /// Actions begun within an hour before them.
@@ -47,16 +50,22 @@ pub struct Shared {
 impl Shared {
     /// Nothing is known yet.
     pub fn new(config: Config) -> Self {
+        Self::with_journal(config, Journal::default())
+    }
+
+    /// Nothing is known yet but what was done before.
+    pub fn with_journal(config: Config, journal: Journal) -> Self {
         let state = State {
             rules: Arc::new(config.rules.clone()),
             refused: None,
             pauses_known: false,
             pauses_unsaved: false,
+            decided_at: Timestamp::default(),
             in_flight: 0,
             within_hour: 0,
             labelled_thresholds: (f32::MAX, f32::MAX),
             fleet: Fleet::default(),
-            journal: Journal::default(),
+            journal,
             counters: Counters::default(),
         };
         Self { config, state: Mutex::new(state), facts_came: Notify::new() }

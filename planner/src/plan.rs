@@ -362,7 +362,7 @@ fn observed(
     if let Some(quiet) = quiet(facts, service, policy, now) {
         return Some(Observed::Quiet { quiet });
     }
-    if now.since(swarm.seen_at) > policy.leader_window && !has(Bug::ActsInStandby) {
+    if now.since(swarm.seen_at) > policy.leader_window && !has(Bug::StaleSwarm) {
         return Some(Observed::Standby { leader: Leader::Unknown });
     }
     let is_standby = swarm.leader != Leader::Here && !has(Bug::ActsInStandby);

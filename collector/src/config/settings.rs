@@ -3,6 +3,7 @@
 //! One struct is both the command line and the file, so a key cannot exist in one and not in the other.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Deserialize;
@@ -29,6 +30,10 @@ pub struct Settings {
     #[arg(long, env = "INFLUXDB_TOKEN", hide_env_values = true, value_parser = secret)]
     #[serde(rename = "influx-token", deserialize_with = "secret_in_file")]
     pub influx_token: Option<Secret>,
+    /// File for the journal of decisions and actions, or none to keep it in memory only
+    /// [default: /var/lib/swarmguard/journal.redb, where that can be written]
+    #[arg(long, env = "SWARMGUARD_JOURNAL")]
+    pub journal: Option<PathBuf>,
     /// Log level: error, warn, info, debug or trace [default: info]
     #[arg(long, env = "SWARMGUARD_LOG")]
     pub log: Option<String>,
@@ -184,6 +189,7 @@ impl Settings {
             docker_host: self.docker_host.or(below.docker_host),
             influx_url: self.influx_url.or(below.influx_url),
             influx_token: self.influx_token.or(below.influx_token),
+            journal: self.journal.or(below.journal),
             log: self.log.or(below.log),
             scenarios: Scenarios {
                 scenario1_migration: first!(Scenario1, s1, b1, {

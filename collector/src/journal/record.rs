@@ -11,7 +11,13 @@ use crate::executor::Ended;
 use crate::swarm::{Mark, mark};
 
 /// Of an action that was just decided.
-pub(crate) fn planned(id: String, action: &Action, swarm: &Swarm, decided_at: Timestamp) -> ActionRecord {
+pub(crate) fn planned(
+    id: String,
+    action: &Action,
+    because: Vec<String>,
+    swarm: &Swarm,
+    decided_at: Timestamp,
+) -> ActionRecord {
     let trigger = action.trigger();
     let name = |node: &NodeId| swarm.nodes.get(node).map_or_else(|| node.to_string(), |node| node.hostname.to_string());
     let replicas = match swarm.services.get(&trigger.service).map(|service| service.mode) {
@@ -40,6 +46,8 @@ pub(crate) fn planned(id: String, action: &Action, swarm: &Swarm, decided_at: Ti
         has_healthcheck: trigger.has_healthcheck,
         running_min: None,
         downtime_ms: 0.0,
+        because,
+        ended_at: None,
         times: TimeLine {
             t0: Some(trigger.breach_at),
             t1: Some(trigger.sent_at),
@@ -80,6 +88,8 @@ pub(crate) fn taken_over(
         has_healthcheck: None,
         running_min: None,
         downtime_ms: 0.0,
+        because: Vec::new(),
+        ended_at: None,
         times: mark.times,
         times_ms: [None; 7],
     }
@@ -91,7 +101,8 @@ fn label(names: &BTreeMap<NodeId, Name>, id: &NodeId) -> String {
 }
 
 /// Adds how it ended.
-pub(crate) fn complete(record: &mut ActionRecord, ended: &Ended, names: &BTreeMap<NodeId, Name>) {
+pub(crate) fn complete(record: &mut ActionRecord, ended: &Ended, names: &BTreeMap<NodeId, Name>, now: Timestamp) {
+    record.ended_at = Some(now);
     record.state = ended.state.clone();
     if ended.detail.is_some() {
         record.detail.clone_from(&ended.detail);

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use swarmguard_planner::Policy;
-use swarmguard_planner::facts::{Mode, Service, Swarm};
+use swarmguard_planner::facts::{Leader, Mode, Service, Swarm};
 use swarmguard_wire::{NodeId, ServiceId};
 
 use super::{Answer, json, typed};
@@ -11,14 +11,32 @@ use crate::clock::now;
 use crate::counters::Gauges;
 use crate::state::{Shared, State};
 
-/// 200 while the Swarm's state is fresh, 503 else: without it nothing is done.
-pub(super) fn health(shared: &Shared) -> Answer {
+/// Whom a balancer asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Healthy {
+    /// A collector that works.
+    Any,
+    /// The one that acts.
+    Leader,
+}
+
+/// 200 while the Swarm's state is fresh, 503 else: without it nothing is done. Asked for the leader, 503 from all others.
+pub(super) fn health(shared: &Shared, wanted: Healthy) -> Answer {
     let state = shared.state();
     let seen = state.fleet.facts().swarm().map(|swarm| now().since(swarm.seen_at));
     let fresh = seen.is_some_and(|age| age <= state.rules.policy.metric_window);
-    let status = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let leader = state.fleet.facts().swarm().map(|swarm| &swarm.leader).filter(|_| fresh);
+    let (role, leads) = match leader {
+        Some(Leader::Here) => ("leader", Value::Null),
+        Some(Leader::Elsewhere { node }) => ("standby", json!(node)),
+        Some(Leader::Unknown) | None => ("unknown", Value::Null),
+    };
+    let is_wanted = fresh && (wanted == Healthy::Any || role == "leader");
+    let status = if is_wanted { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let value = json!({
         "status": if fresh { "ok" } else { "the Swarm's state is unknown or stale: nothing is done" },
+        "role": role,
+        "leader": leads,
         "swarm_age_seconds": seen.map(|age| age.as_secs_f64()),
         "nodes_reporting": state.fleet.facts().reports.len(),
         "configuration_refused": state.refused,
@@ -78,7 +96,7 @@ pub(super) fn services(shared: &Shared) -> Answer {
     json(StatusCode::OK, &Value::Array(services.collect()))
 }
 
-fn service(state: &State, policy: &Policy, swarm: &Swarm, id: &ServiceId, service: &Service) -> Value {
+pub(super) fn service(state: &State, policy: &Policy, swarm: &Swarm, id: &ServiceId, service: &Service) -> Value {
     let task = |(task_id, task): (&swarmguard_wire::TaskId, &swarmguard_planner::facts::Task)| {
         let node = task.node.as_ref().and_then(|node| swarm.nodes.get(node)).map(|node| &node.hostname);
         let window = task.container.as_ref().and_then(|container| state.fleet.facts().containers.get(container));

@@ -1,0 +1,172 @@
+//! An action, and a service about which nothing is done, in sentences for people.
+
+use swarmguard_planner::Policy;
+use swarmguard_planner::facts::{Facts, Leader, Mode, Service};
+use swarmguard_planner::labels::Engagement;
+use swarmguard_wire::Timestamp;
+
+use crate::journal::{ActionRecord, State};
+
+/// What was seen and decided, what was done, and what came of it.
+pub fn action(record: &ActionRecord) -> Vec<String> {
+    let mut sentences = record.because.clone();
+    if sentences.is_empty() {
+        let kind = record.kind.replace('_', "-");
+        sentences.push(format!(
+            "A {kind} of {} that another collector decided on: what it saw is in that one's journal.",
+            record.service_name
+        ));
+    }
+    sentences.extend(done(record));
+    sentences.push(outcome(record));
+    sentences.push(time_line(record));
+    sentences
+}
+
+fn done(record: &ActionRecord) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let times = &record.times;
+    let after = |point: Option<Timestamp>, origin: Option<Timestamp>| Some(point?.millis_after(origin?) / 1e3);
+    if let Some(seconds) = after(times.t4, times.t3) {
+        sentences.push(format!("Swarm was asked {seconds:.3} s after the decision."));
+    }
+    let healthy = if record.has_healthcheck == Some(true) { " and was healthy" } else { "" };
+    let what = match record.kind.as_str() {
+        "migrate" => "The replacement ran",
+        "scale_up" => "The new replica ran",
+        _ => "What remains ran",
+    };
+    if let Some(seconds) = after(times.t5, times.t0.or(times.t4)) {
+        let since = if times.t0.is_some() { "the breach" } else { "that" };
+        sentences.push(format!("{what}{healthy} {seconds:.1} s after {since}."));
+    }
+    if let Some(seconds) = after(times.t6, times.t5).filter(|_| record.kind != "scale_up") {
+        sentences.push(format!("What was to go was gone {seconds:.1} s later."));
+    }
+    match record.running_min {
+        Some(0) => sentences.push(format!("For {:.1} s no task was seen running.", record.downtime_ms / 1e3)),
+        Some(1) => sentences.push("At least 1 task ran at every moment.".to_owned()),
+        Some(min) => sentences.push(format!("At least {min} tasks ran at every moment.")),
+        None => {}
+    }
+    sentences
+}
+
+fn outcome(record: &ActionRecord) -> String {
+    let text = match record.state {
+        State::Running => "It is under way",
+        State::Completed => "It is completed, and the service's spec is its owner's again",
+        State::Reverted => "It was taken back, and the service's spec is its owner's again",
+        State::Left => "It was left to Swarm, and the service's spec is its owner's again",
+        State::Refused => "It was refused, and nothing was changed",
+        State::Superseded => "Somebody else changed the service meanwhile, and what they wrote stays",
+        State::Unfinished => "It could not be finished yet, and is tried again",
+    };
+    let detail = record.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    format!("{text}{detail}.")
+}
+
+fn time_line(record: &ActionRecord) -> String {
+    const STEPS: [&str; 7] =
+        ["breach seen", "alert sent", "received", "decided", "Swarm asked", "replacement running", "old task gone"];
+    let points = record.times.points();
+    let origin = points.into_iter().flatten().next();
+    let mut parts = Vec::new();
+    for (number, (step, point)) in STEPS.iter().zip(points).enumerate() {
+        let (Some(point), Some(origin)) = (point, origin) else { continue };
+        parts.push(if point == origin {
+            format!("T{number} {step} at {}", utc(point))
+        } else {
+            format!("T{number} {step} {:+.3} s", point.millis_after(origin) / 1e3)
+        });
+    }
+    if parts.is_empty() { "When its steps were is not known.".to_owned() } else { format!("{}.", parts.join(", ")) }
+}
+
+/// Why nothing is done about a service that no decision is about at this moment.
+pub fn calm(facts: &Facts, policy: &Policy, service: &Service, now: Timestamp) -> Vec<String> {
+    let (chosen, engagement, problems) = service.labels.over(policy);
+    let name = &service.name;
+    let running: Vec<_> = service.tasks.values().filter(|task| task.is_running()).collect();
+    let fresh = running.iter().filter_map(|task| facts.containers.get(task.container.as_ref()?)?.newest());
+    let fresh: Vec<_> = fresh.filter(|sample| now.since(sample.sampled_at) <= policy.metric_window).collect();
+    let mut sentences = Vec::new();
+    if engagement == Engagement::Off {
+        sentences.push(format!("{name} is left out: its label swarmguard.mode is off."));
+    } else if running.is_empty() {
+        sentences.push(format!(
+            "Nothing is done about {name}: none of its tasks runs, and what is not there cannot be seen."
+        ));
+    } else if fresh.is_empty() {
+        sentences.push(format!("Nothing is done about {name}: no agent has told of its containers lately."));
+    } else {
+        let most = |value: fn(&swarmguard_planner::window::Sample) -> Option<f32>| {
+            let most = fresh.iter().filter_map(|sample| value(sample)).reduce(f32::max);
+            most.map_or("unknown".to_owned(), |most| format!("{most:.0} %"))
+        };
+        let (cpu, memory) = chosen.alert_thresholds();
+        sentences.push(format!(
+            "Nothing is amiss with {name}: of {} that run, the highest CPU is {} (high above {cpu:.0}), memory {} (above \
+             {memory:.0}) and network {}.",
+            replicas(running.len()),
+            most(|sample| sample.cpu_percent),
+            most(|sample| sample.memory_percent),
+            most(|sample| sample.network_percent)
+        ));
+        if fresh.len() < running.len() {
+            sentences.push(format!("Of {} no agent has told lately.", replicas(running.len() - fresh.len())));
+        }
+    }
+    sentences.extend(problems.iter().map(|problem| format!("Until it is put right it is only observed: {problem}.")));
+    if engagement == Engagement::Observe && problems.is_empty() {
+        let why =
+            if service.labels.is_enabled() { "swarmguard.mode" } else { "swarmguard.enable=true, which it lacks" };
+        sentences.push(format!("It would only be observed, because of the label {why}."));
+    }
+    if let Mode::Global | Mode::Job = service.mode {
+        sentences.push("It is global or a job, which cannot be moved or scaled.".to_owned());
+    }
+    match facts.swarm().map(|swarm| &swarm.leader) {
+        Some(Leader::Elsewhere { node }) => {
+            sentences.push(format!("This collector stands by: the one beside {node} acts, which leads the Swarm."));
+        }
+        Some(Leader::Here) => {}
+        Some(Leader::Unknown) | None => sentences.push("It is not known which manager leads the Swarm.".to_owned()),
+    }
+    sentences
+}
+
+fn replicas(count: usize) -> String {
+    if count == 1 { "1 replica".to_owned() } else { format!("{count} replicas") }
+}
+
+/// `2026-11-26 08:00:00.123 UTC`.
+pub fn utc(at: Timestamp) -> String {
+    let (seconds, millis) = (at.as_micros() / 1_000_000, at.as_micros() / 1_000 % 1_000);
+    let (day, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March have their leap day last; eras of 400 years are all alike (Howard Hinnant's algorithm).
+    let days = day + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_in_utc() {
+        let check = |micros, text: &str| assert_eq!(utc(Timestamp::from_micros(micros)), text);
+        check(0, "1970-01-01 00:00:00.000 UTC");
+        check(951_868_799_500_000, "2000-02-29 23:59:59.500 UTC");
+        check(1_795_654_800_123_456, "2026-11-26 01:00:00.123 UTC");
+        check(1_798_761_599_999_999, "2026-12-31 23:59:59.999 UTC");
+    }
+}

@@ -1,0 +1,311 @@
+//! The journal's file: an embedded database of bounded size and age, which a process that dies leaves whole.
+//!
+//! A thread of its own writes, so that a slow disk holds up no decision. Entries are numbered in the order in which they came;
+//! an action keeps its number while it goes on. What is oldest goes first.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use swarmguard_daemon::presence::Presence;
+use swarmguard_wire::Timestamp;
+
+use super::ActionRecord;
+
+/// Most entries kept.
+pub const ENTRIES_MAX: usize = 20_000;
+
+/// Most bytes of entries kept; the file is some larger.
+pub const BYTES_MAX: usize = 32 << 20;
+
+/// How long entries are kept.
+pub const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// Entries that wait for the disk. What comes while so many do is in memory only.
+const WAITING_MAX: usize = 1_024;
+
+/// What comes within so long is written together: every write waits for the disk.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// Memory for the database's pages.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// The version of the layout that this build writes.
+const LAYOUT: u64 = 1;
+
+const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+/// The number of each action's entry.
+const ACTIONS: TableDefinition<'_, &str, u64> = TableDefinition::new("actions");
+const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// An action, as far as it has come.
+    Action(Box<ActionRecord>),
+    /// A decision to do nothing, or to do something that is only observed.
+    Decision(Told),
+}
+
+/// A decision in sentences.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The service.
+    pub service: String,
+    /// Its name.
+    pub service_name: String,
+    /// What was decided, why, and what that rests on.
+    pub sentences: Vec<String>,
+}
+
+impl Entry {
+    fn at(&self) -> Timestamp {
+        match self {
+            Self::Action(record) => record.begun_at().unwrap_or_default(),
+            Self::Decision(told) => told.at,
+        }
+    }
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// It cannot be opened.
+    #[error("{path} cannot be opened: is another collector using it?")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: redb::DatabaseError,
+    },
+    /// Its folder cannot be made.
+    #[error("the folder of {path} cannot be made")]
+    Folder {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its layout is of a later version.
+    #[error(
+        "{path} was written by a later version (layout {found}, this one knows up to {LAYOUT}): give another --journal"
+    )]
+    Layout {
+        /// The file.
+        path: String,
+        /// The layout found.
+        found: u64,
+    },
+    /// It cannot be read or written.
+    #[error("the journal's file")]
+    Database(#[from] Box<redb::Error>),
+}
+
+fn failed(error: impl Into<redb::Error>) -> DiskError {
+    DiskError::Database(Box::new(error.into()))
+}
+
+/// The file, open.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    database: Arc<Database>,
+    writer: SyncSender<Message>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Entry(Box<Entry>),
+    /// Answers when all before it are written.
+    Flush(SyncSender<()>),
+}
+
+impl Disk {
+    /// Opens the file, or makes it, and gives what is in it, oldest first. `now` is for what is too old.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn open(path: &Path, now: Timestamp) -> Result<(Self, Vec<Entry>), DiskError> {
+        let shown = || path.display().to_string();
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| DiskError::Folder { path: shown(), source })?;
+        }
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(|source| DiskError::Open { path: shown(), source })?;
+        let found = prepare(&database)?;
+        if found > LAYOUT {
+            return Err(DiskError::Layout { path: shown(), found });
+        }
+        let mut kept = Kept::default();
+        let entries = kept.read(&database)?;
+        let database = Arc::new(database);
+        let (writer, inbox) = sync_channel(WAITING_MAX);
+        let theirs = database.clone();
+        // It ends when the last sender is gone.
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || write(&theirs, kept, &inbox, now))
+            .map_err(|source| DiskError::Folder { path: shown(), source })?;
+        Ok((Self { database, writer }, entries))
+    }
+
+    /// Has an entry written soon.
+    pub fn put(&self, entry: Entry) {
+        // Nothing waits for the disk; whoever asks soon is answered from memory.
+        let _ = self.writer.try_send(Message::Entry(Box::new(entry)));
+    }
+
+    /// Waits until all that was put is written.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.writer.send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+
+    /// An action by its identifier.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn action(&self, id: &str) -> Result<Option<ActionRecord>, DiskError> {
+        let read = self.database.begin_read().map_err(failed)?;
+        let number = read.open_table(ACTIONS).map_err(failed)?.get(id).map_err(failed)?.map(|found| found.value());
+        let Some(number) = number else { return Ok(None) };
+        let entries = read.open_table(ENTRIES).map_err(failed)?;
+        let bytes = entries.get(number).map_err(failed)?;
+        Ok(match bytes.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()) {
+            Some(Entry::Action(record)) => Some(*record),
+            Some(Entry::Decision(_)) | None => None,
+        })
+    }
+}
+
+/// Makes the tables, and says which layout they have.
+fn prepare(database: &Database) -> Result<u64, DiskError> {
+    let write = database.begin_write().map_err(failed)?;
+    let found = {
+        write.open_table(ENTRIES).map_err(failed)?;
+        write.open_table(ACTIONS).map_err(failed)?;
+        let mut about = write.open_table(ABOUT).map_err(failed)?;
+        let found = about.get("layout").map_err(failed)?.map(|found| found.value());
+        if found.is_none() {
+            about.insert("layout", LAYOUT).map_err(failed)?;
+        }
+        found.unwrap_or(LAYOUT)
+    };
+    write.commit().map_err(failed)?;
+    Ok(found)
+}
+
+/// What is in the file, as far as it takes to know what has to go.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Each entry's time and length, by its number.
+    entries: BTreeMap<u64, (Timestamp, usize)>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn read(&mut self, database: &Database) -> Result<Vec<Entry>, DiskError> {
+        let read = database.begin_read().map_err(failed)?;
+        let mut entries = Vec::new();
+        for found in read.open_table(ENTRIES).map_err(failed)?.iter().map_err(failed)? {
+            let (number, bytes) = found.map_err(failed)?;
+            // One that this version cannot read stays until it is the oldest.
+            let entry: Option<Entry> = serde_json::from_slice(bytes.value()).ok();
+            let at = entry.as_ref().map(Entry::at).unwrap_or_default();
+            self.add(number.value(), at, bytes.value().len());
+            entries.extend(entry);
+        }
+        Ok(entries)
+    }
+
+    fn add(&mut self, number: u64, at: Timestamp, bytes: usize) {
+        self.bytes += bytes;
+        if let Some((_, before)) = self.entries.insert(number, (at, bytes)) {
+            self.bytes -= before;
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.entries.last_key_value().map_or(0, |(number, _)| number + 1)
+    }
+
+    /// The oldest entry, if it has to go.
+    fn take_surplus(&mut self, now: Timestamp) -> Option<u64> {
+        let oldest = self.entries.first_entry()?;
+        let (at, bytes) = *oldest.get();
+        let number = *oldest.key();
+        let is_surplus = self.bytes > BYTES_MAX || now.since(at) > AGE_MAX || self.entries.len() > ENTRIES_MAX;
+        if !is_surplus {
+            return None;
+        }
+        self.entries.remove(&number);
+        self.bytes -= bytes;
+        Some(number)
+    }
+}
+
+/// Writes what comes, until nobody can send any more.
+fn write(database: &Database, mut kept: Kept, inbox: &Receiver<Message>, opened_at: Timestamp) {
+    let mut presence = Presence::new("journal");
+    let mut newest = opened_at;
+    while let Ok(first) = inbox.recv() {
+        std::thread::sleep(TOGETHER);
+        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
+        for message in std::iter::once(first).chain(inbox.try_iter()) {
+            match message {
+                Message::Entry(entry) => entries.push(*entry),
+                Message::Flush(done) => waiting.push(done),
+            }
+        }
+        newest = entries.iter().map(Entry::at).fold(newest, Timestamp::max);
+        match commit(database, &mut kept, &entries, newest) {
+            Ok(()) => presence.back(),
+            Err(error) => presence.lost(&error),
+        }
+        for done in waiting {
+            // Whoever asked may have gone.
+            let _ = done.send(());
+        }
+    }
+}
+
+fn commit(database: &Database, kept: &mut Kept, entries: &[Entry], now: Timestamp) -> Result<(), DiskError> {
+    let write = database.begin_write().map_err(failed)?;
+    {
+        let mut table = write.open_table(ENTRIES).map_err(failed)?;
+        let mut actions = write.open_table(ACTIONS).map_err(failed)?;
+        for entry in entries {
+            let Ok(bytes) = serde_json::to_vec(entry) else { continue };
+            let known = match entry {
+                Entry::Action(record) => actions.get(record.id.as_str()).map_err(failed)?.map(|found| found.value()),
+                Entry::Decision(_) => None,
+            };
+            let number = known.unwrap_or_else(|| kept.next());
+            if let Entry::Action(record) = entry {
+                actions.insert(record.id.as_str(), number).map_err(failed)?;
+            }
+            table.insert(number, bytes.as_slice()).map_err(failed)?;
+            kept.add(number, entry.at(), bytes.len());
+        }
+        while let Some(number) = kept.take_surplus(now) {
+            let gone = table.remove(number).map_err(failed)?;
+            let gone = gone.and_then(|bytes| serde_json::from_slice(bytes.value()).ok());
+            if let Some(Entry::Action(record)) = gone {
+                actions.remove(record.id.as_str()).map_err(failed)?;
+            }
+        }
+    }
+    write.commit().map_err(failed)
+}

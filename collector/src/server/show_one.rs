@@ -1,0 +1,57 @@
+//! One action or one service, explained.
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Answer, json as answer, refusal, show};
+use crate::clock::now;
+use crate::explain;
+use crate::journal::ActionRecord;
+use crate::state::Shared;
+
+/// Actions told of a service.
+const ACTIONS_TOLD: usize = 5;
+
+pub(super) fn action(shared: &Shared, id: &str) -> Answer {
+    match shared.state().journal.action(id) {
+        Some(record) => answer(StatusCode::OK, &explained(&record)),
+        None => refusal(StatusCode::NOT_FOUND, &format!("no action {id:?} is known; GET /api/v1/actions names them")),
+    }
+}
+
+fn explained(record: &ActionRecord) -> Value {
+    let mut value = json!(record);
+    value["explanation"] = json!(explain::action(record));
+    value
+}
+
+/// What is so now, what was done, and what was not.
+pub(super) fn service(shared: &Shared, name: &str) -> Answer {
+    let state = shared.state();
+    let facts = state.fleet.facts();
+    let Some(swarm) = facts.swarm() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the Swarm was not read yet");
+    };
+    let mut named = swarm.services.iter().filter(|(id, found)| found.name.as_str() == name || id.as_str() == name);
+    let Some((id, found)) = named.next() else {
+        return refusal(StatusCode::NOT_FOUND, &format!("the Swarm has no service {name:?}"));
+    };
+    // A decision is made anew at each look for as long as there is reason to.
+    let decision = state.journal.decision(id).filter(|record| record.at >= state.decided_at);
+    let current = match decision {
+        Some(record) => record.decision.explain(),
+        None => explain::calm(facts, &state.rules.policy, found, now()),
+    };
+    let of_service: Vec<&ActionRecord> =
+        state.journal.actions().filter(|record| record.service == id.as_str()).collect();
+    let newest = of_service.iter().rev().take(ACTIONS_TOLD).map(|record| explained(record));
+    let told = state
+        .journal
+        .told(id)
+        .map(|told| json!({ "at": told.at, "at_utc": explain::utc(told.at), "explanation": told.sentences }));
+    let mut value = show::service(&state, &state.rules.policy, swarm, id, found);
+    value["now"] = json!(current);
+    value["actions"] = newest.collect();
+    value["not_done"] = told.collect();
+    answer(StatusCode::OK, &value)
+}

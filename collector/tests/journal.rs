@@ -1,0 +1,261 @@
+//! The journal's file: what is written stays, whenever its writer dies; and there is never too much of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and this prints what it measures"
+)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use swarmguard_collector::journal::disk::{AGE_MAX, BYTES_MAX, Disk, ENTRIES_MAX, Entry, Told};
+use swarmguard_collector::journal::{ActionRecord, Journal, State, TimeLine};
+use swarmguard_planner::memory::EndedBy;
+use swarmguard_wire::Timestamp;
+
+/// Names the file that this test's own program writes to when it is started as the writer.
+const WRITER_FILE: &str = "SWARMGUARD_TEST_JOURNAL";
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("swarmguard-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("journal.redb")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_micros(second * 1_000_000)
+}
+
+const NOW: u64 = 100 * 24 * 3_600;
+
+fn told(second: u64, text: String) -> Entry {
+    Entry::Decision(Told { at: at(second), service: "s1".into(), service_name: "web".into(), sentences: vec![text] })
+}
+
+fn action(id: &str, state: State, decided: u64, ended: Option<u64>) -> ActionRecord {
+    ActionRecord {
+        id: id.into(),
+        kind: "migrate".into(),
+        service: "s1".into(),
+        service_name: "web".into(),
+        state,
+        detail: None,
+        container: None,
+        cpu_percent: Some(95.0),
+        memory_percent: None,
+        network_percent: None,
+        from_node: Some("node1".into()),
+        to_node: None,
+        replicas_before: 2,
+        replicas_after: 2,
+        has_healthcheck: Some(true),
+        running_min: None,
+        downtime_ms: 0.0,
+        because: vec!["web is moved.".into()],
+        ended_at: ended.map(at),
+        times: TimeLine { t3: Some(at(decided)), ..TimeLine::default() },
+        times_ms: [None; 7],
+    }
+}
+
+/// What was put in by one who then closes the file, opened anew.
+fn reopened(path: &Path, entries: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
+    let (disk, _) = Disk::open(path, at(NOW)).unwrap();
+    for entry in entries {
+        disk.put(entry);
+        disk.flush();
+    }
+    closed(disk);
+    open(path).1
+}
+
+/// The writer's thread ends a moment after the last that could send to it.
+fn closed(disk: Disk) {
+    disk.flush();
+    drop(disk);
+}
+
+fn open(path: &Path) -> (Disk, Vec<Entry>) {
+    let begun = Instant::now();
+    loop {
+        match Disk::open(path, at(NOW)) {
+            Ok(opened) => return opened,
+            Err(error) if begun.elapsed() > Duration::from_secs(10) => panic!("{error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+#[test]
+fn an_action_is_one_entry_however_often_it_is_told_of() {
+    let folder = Folder::new("one-entry");
+    let running = Entry::Action(Box::new(action("1-1", State::Running, NOW, None)));
+    let completed = Entry::Action(Box::new(action("1-1", State::Completed, NOW, Some(NOW + 2))));
+    let other = told(NOW + 1, "Nothing is done.".into());
+    let found = reopened(&folder.file(), [running, other.clone(), completed.clone()]);
+    assert_eq!(found, [completed, other]);
+}
+
+#[test]
+fn an_action_is_found_by_its_identifier_long_after() {
+    let folder = Folder::new("by-id");
+    let (disk, _) = Disk::open(&folder.file(), at(NOW)).unwrap();
+    let record = action("1-1", State::Completed, NOW, Some(NOW + 2));
+    disk.put(Entry::Action(Box::new(record.clone())));
+    disk.flush();
+    assert_eq!(disk.action("1-1").unwrap(), Some(record.clone()));
+    assert_eq!(disk.action("1-2").unwrap(), None);
+    let journal = Journal::on(disk, Vec::new());
+    assert_eq!(journal.action("1-1"), Some(record));
+}
+
+#[test]
+fn what_is_too_old_goes() {
+    let folder = Folder::new("old");
+    let old = told(NOW - AGE_MAX.as_secs() - 10, "old".into());
+    let new = told(NOW, "new".into());
+    assert_eq!(reopened(&folder.file(), [old, new.clone()]), [new]);
+}
+
+#[test]
+fn what_is_too_much_goes_and_the_oldest_first() {
+    let folder = Folder::new("much");
+    let large = "x".repeat(BYTES_MAX / 10);
+    let entries = (0..12).map(|number| told(NOW + number, format!("{number} {large}")));
+    let kept = reopened(&folder.file(), entries);
+    let first = |entry: &Entry| match entry {
+        Entry::Decision(told) => told.sentences[0].split(' ').next().unwrap().to_owned(),
+        Entry::Action(_) => panic!("no action was put in"),
+    };
+    assert_eq!(kept.iter().map(first).collect::<Vec<_>>(), ["3", "4", "5", "6", "7", "8", "9", "10", "11"]);
+    let bytes = std::fs::metadata(folder.file()).unwrap().len();
+    assert!(bytes < 3 * BYTES_MAX as u64, "the file has {bytes} bytes");
+}
+
+#[test]
+fn there_are_never_more_entries_than_the_most() {
+    let folder = Folder::new("many");
+    let (disk, _) = Disk::open(&folder.file(), at(NOW)).unwrap();
+    for number in 0..ENTRIES_MAX + 100 {
+        disk.put(told(NOW, number.to_string()));
+        if number % 500 == 0 {
+            disk.flush();
+        }
+    }
+    closed(disk);
+    let (_, found) = open(&folder.file());
+    assert_eq!(found.len(), ENTRIES_MAX);
+    assert_eq!(found.last(), Some(&told(NOW, (ENTRIES_MAX + 99).to_string())));
+}
+
+#[test]
+fn a_file_that_is_in_use_or_is_none_is_refused_and_said_so() {
+    let folder = Folder::new("refused");
+    let (disk, _) = Disk::open(&folder.file(), at(NOW)).unwrap();
+    let error = Disk::open(&folder.file(), at(NOW)).unwrap_err().to_string();
+    assert!(error.contains("is another collector using it?"), "{error}");
+    drop(disk);
+    let none = folder.0.join("none.redb");
+    std::fs::write(&none, "this is no database, and never was one").unwrap();
+    assert!(Disk::open(&none, at(NOW)).is_err());
+}
+
+#[test]
+fn cooldowns_and_counts_are_what_they_were() {
+    let past = |state, ended| action("1-1", state, 50, ended).past();
+    assert_eq!(past(State::Refused, Some(51)), None);
+    let completed = past(State::Completed, Some(52)).unwrap();
+    assert_eq!((completed.begun, completed.ended), (at(50), Some((EndedBy::Us, at(52)))));
+    assert_eq!(past(State::Superseded, Some(52)).unwrap().ended, Some((EndedBy::Somebody, at(52))));
+    assert_eq!(past(State::Running, None).unwrap().ended, None);
+}
+
+/// Not a test of its own: the program that the next one kills.
+#[test]
+fn the_writer_writes_until_it_is_killed() {
+    let Some(path) = std::env::var_os(WRITER_FILE) else { return };
+    let (disk, found) = open(Path::new(&path));
+    let mut out = std::io::stdout();
+    for number in found.len().. {
+        disk.put(told(NOW, number.to_string()));
+        writeln!(out, "put {number}").unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn writer(path: &Path) -> (Child, BufReader<ChildStdout>) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "the_writer_writes_until_it_is_killed", "--nocapture"]);
+    let mut child = command.env(WRITER_FILE, path).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    (child, out)
+}
+
+/// Runs the writer for so long; when each number was put, seen from here, until it was killed.
+fn killed_after(path: &Path, length: Duration) -> Vec<(usize, Duration)> {
+    let (mut child, out) = writer(path);
+    let reader = std::thread::spawn(move || {
+        let numbers = out.lines().map_while(Result::ok).filter_map(|line| Some((line, Instant::now())));
+        let put = numbers.filter_map(|(line, seen)| Some((line.strip_prefix("put ")?.parse::<usize>().ok()?, seen)));
+        put.collect::<Vec<_>>()
+    });
+    std::thread::sleep(length);
+    let killed = Instant::now();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let put = reader.join().unwrap();
+    put.into_iter().map(|(number, seen)| (number, killed.saturating_duration_since(seen))).collect()
+}
+
+/// All entries are there from the first on, and none twice.
+fn count_whole(path: &Path) -> usize {
+    let (disk, found) = open(path);
+    let numbers: Vec<Entry> = (0..found.len()).map(|number| told(NOW, number.to_string())).collect();
+    assert_eq!(found, numbers);
+    closed(disk);
+    found.len()
+}
+
+#[test]
+fn a_writer_killed_at_any_of_two_hundred_moments_leaves_a_journal_that_opens_and_is_whole() {
+    let folder = Folder::new("killed");
+    let (mut state, mut before) = (0x9E37_79B9_u64, 0);
+    for _ in 0..200 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        killed_after(&folder.file(), Duration::from_millis(5 + (state >> 33) % 120));
+        let now = count_whole(&folder.file());
+        assert!(now >= before, "{before} entries became {now}");
+        before = now;
+    }
+    assert!(before > 1_000, "in that time much was written: {before}");
+}
+
+#[test]
+fn a_writer_that_is_killed_has_lost_at_most_the_last_second() {
+    let folder = Folder::new("second");
+    for _ in 0..3 {
+        let put = killed_after(&folder.file(), Duration::from_millis(1_600));
+        let kept = count_whole(&folder.file());
+        let lost = put.iter().find(|(number, _)| *number >= kept).map(|(_, before)| *before).unwrap_or_default();
+        println!("{} put, the oldest that is lost {} ms before the end", put.len(), lost.as_millis());
+        assert!(put.len() > 100 && lost <= Duration::from_secs(1), "{lost:?} of {} entries", put.len());
+    }
+}
