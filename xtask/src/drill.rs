@@ -5,6 +5,7 @@
 //! - [`mttr`]: how long recovery takes, beside Swarm's own reaction in the same run
 //! - [`concurrent`]: three services in trouble at once
 //! - [`takeover`]: the collector killed at each step of a migration
+//! - [`leaders`]: of three managers the leader is lost in the middle of a migration
 //! - [`calm`]: a Swarm that is noisy and healthy: nothing is to be done
 //!
 //! On that, or on a Swarm of the user's:
@@ -14,6 +15,7 @@
 mod anywhere;
 mod calm;
 mod concurrent;
+mod leaders;
 mod migrate;
 mod mttr;
 mod suite;
@@ -93,6 +95,15 @@ pub(crate) enum OnLab {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// Three managers, the leader's machine lost in the middle of a migration; another collector finishes it
+    Leaders {
+        /// How often
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rounds: u32,
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Spikes, deploys, restarts and steady load that are no reason to act
     Calm {
         /// How long
@@ -115,11 +126,22 @@ pub(crate) fn run(what: Drill) -> Result<()> {
 impl OnLab {
     fn run(self) -> Result<()> {
         let begun = Instant::now();
-        let outcome = on_lab(begun, &POLICY, async |stage| match &self {
+        let options = match &self {
+            Self::Leaders { .. } => {
+                Options { managers: leaders::MANAGERS, ..Options::new(Name::Drill, leaders::NODES) }
+            }
+            Self::Migrate { .. }
+            | Self::Mttr { .. }
+            | Self::Concurrent { .. }
+            | Self::Takeover { .. }
+            | Self::Calm { .. } => lab_of_three(),
+        };
+        let outcome = on_lab(begun, options, &POLICY, async |stage| match &self {
             Self::Migrate { repeat, rps, .. } => migrate::drill(begun, stage, *repeat, *rps).await,
             Self::Mttr { repeat, .. } => mttr::drill(begun, stage, *repeat).await,
             Self::Concurrent { .. } => concurrent::drill(begun, stage).await,
             Self::Takeover { .. } => takeover::drill(begun, stage).await,
+            Self::Leaders { rounds, .. } => leaders::drill(begun, stage, *rounds).await,
             Self::Calm { minutes, .. } => {
                 calm::drill(begun, stage, Duration::from_secs(u64::from(*minutes) * 60)).await
             }
@@ -128,22 +150,33 @@ impl OnLab {
         | Self::Mttr { json, .. }
         | Self::Concurrent { json }
         | Self::Takeover { json }
+        | Self::Leaders { json, .. }
         | Self::Calm { json, .. }) = self;
         outcome.tell(json)
     }
 }
 
+/// One manager, two workers.
+fn lab_of_three() -> Options {
+    Options::new(Name::Drill, NODES)
+}
+
 /// Sets the stage on a Swarm of the drill's own, has it drilled, and cleans up whatever becomes of it.
-fn on_lab(begun: Instant, policy: &[&str], drill: impl AsyncFnOnce(&mut Stage) -> Result<Outcome>) -> Result<Outcome> {
+fn on_lab(
+    begun: Instant,
+    options: Options,
+    policy: &[&str],
+    drill: impl AsyncFnOnce(&mut Stage) -> Result<Outcome>,
+) -> Result<Outcome> {
     become_root()?;
     setup::for_lab()?;
     step(begun, "building the static release binaries");
     let binaries = build::binaries(Arch::HOST, KernelPrograms::IfPossible)?;
     runtime()?.block_on(async {
         let drilled = async {
-            step(begun, "bringing up a Swarm of three nodes");
+            step(begun, &format!("bringing up a Swarm of {} nodes", options.nodes));
             Lab::clean(Name::Drill).await?;
-            let lab = Lab::up(Options::new(Name::Drill, NODES), &|_| ()).await?;
+            let lab = Lab::up(options, &|_| ()).await?;
             app::install(&lab, &binaries).await?;
             let mut stage = Stage::set(lab, binaries, policy).await?;
             let outcome = drill(&mut stage).await;

@@ -38,6 +38,8 @@ pub struct App {
     pub enabled: bool,
     /// More labels of the service.
     pub labels: Vec<(String, String)>,
+    /// Where its tasks may run, as `--constraint` takes it.
+    pub constraints: Vec<String>,
     /// CPU limit, in thousandths of a core.
     pub millicpus: u64,
     /// Memory limit, in MiB.
@@ -57,6 +59,7 @@ impl App {
             replicas: 2,
             enabled: true,
             labels: Vec::new(),
+            constraints: Vec::new(),
             millicpus: 300,
             memory_mb: 96,
             update_config: None,
@@ -86,6 +89,9 @@ impl App {
                 "Ports": [{ "Protocol": "tcp", "TargetPort": 8080, "PublishedPort": self.port, "PublishMode": "host" }],
             },
         });
+        if !self.constraints.is_empty() {
+            spec["TaskTemplate"]["Placement"] = json!({ "Constraints": self.constraints });
+        }
         if let Some(config) = &self.update_config {
             spec["UpdateConfig"] = config.clone();
         }

@@ -1,4 +1,4 @@
-//! SwarmGuard on a lab: one collector beside the manager, one agent on each node, and a database.
+//! SwarmGuard on a lab: a collector beside each manager, an agent on each node, and a database.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::http::{get_json, post_json};
 use crate::results::Database;
 use crate::site::{Addresses, Site};
 
-/// The port of the collector, on node 1.
+/// The port of the collectors, on their nodes.
 pub const COLLECTOR_PORT: u16 = 5000;
 
 /// The speed that the agents take the lab's virtual links for, in Mbit/s: the requirement's network.
@@ -61,6 +61,8 @@ pub struct Stage {
     pub database: Server,
     /// The collector, beside the manager on node 1.
     pub collector: Process,
+    /// Those beside the other managers, if there are any.
+    pub others: Vec<Process>,
     /// The agents, one for each node.
     pub agents: Vec<Process>,
     policy: Vec<String>,
@@ -74,12 +76,15 @@ impl Stage {
     pub async fn set(lab: Lab, binaries: Binaries, policy: &[&str]) -> Result<Self> {
         let database = influxdb(&lab).await.context("starting InfluxDB")?;
         let policy: Vec<String> = policy.iter().map(|flag| (*flag).to_owned()).collect();
-        let collector = start_collector(&lab, &binaries, &database, &policy)?;
+        let collector = start_collector(&lab, &binaries, &database, &policy, 1)?;
+        let others = 2..=lab.options().managers;
+        let others = others.map(|index| start_collector(&lab, &binaries, &database, &policy, index));
+        let others = others.collect::<Result<_>>()?;
         let mut agents = Vec::new();
         for node in lab.nodes() {
             agents.push(start_agent(&lab, &binaries, &influx_url(&database), node.index())?);
         }
-        let stage = Self { lab, binaries, database, collector, agents, policy };
+        let stage = Self { lab, binaries, database, collector, others, agents, policy };
         stage.wait_ready().await?;
         Ok(stage)
     }
@@ -110,13 +115,37 @@ impl Stage {
             self.policy = policy.iter().map(|flag| (*flag).to_owned()).collect();
         }
         self.collector.terminate().await?;
-        self.collector = start_collector(&self.lab, &self.binaries, &self.database, &self.policy)?;
+        self.collector = start_collector(&self.lab, &self.binaries, &self.database, &self.policy, 1)?;
         self.wait_ready().await
+    }
+
+    /// Starts the collector beside the manager on node `index` after it was ended.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_collector(&mut self, index: u32) -> Result<()> {
+        let started = start_collector(&self.lab, &self.binaries, &self.database, &self.policy, index)?;
+        match self.others.get_mut((index as usize).wrapping_sub(2)) {
+            Some(other) => *other = started,
+            None => self.collector = started,
+        }
+        Ok(())
+    }
+
+    /// The collector beside the manager on node `index`.
+    pub fn collector_of(&self, index: u32) -> &Process {
+        self.others.get((index as usize).wrapping_sub(2)).unwrap_or(&self.collector)
     }
 
     /// The collector's address.
     pub fn collector_url(&self) -> String {
-        format!("http://{}:{COLLECTOR_PORT}", self.lab.nodes()[0].address())
+        self.collector_url_of(1)
+    }
+
+    /// The address of the one beside the manager on node `index`.
+    pub fn collector_url_of(&self, index: u32) -> String {
+        let node = self.lab.nodes().iter().find(|node| node.index() == index);
+        collector_url(node.unwrap_or(&self.lab.nodes()[0]))
     }
 
     /// Asks the collector.
@@ -193,7 +222,7 @@ impl Stage {
 
     /// The ends of all logs, for a person who has to find out what went wrong.
     pub fn logs(&self) -> String {
-        let processes = std::iter::once(&self.collector).chain(&self.agents);
+        let processes = std::iter::once(&self.collector).chain(&self.others).chain(&self.agents);
         processes.map(|process| format!("--- {}\n{}\n", process.name(), tail(process))).collect()
     }
 }
@@ -209,16 +238,31 @@ pub fn influx_url(database: &Server) -> String {
     format!("{}/write?db={INFLUXDB_DATABASE}", database.url())
 }
 
-fn start_collector(lab: &Lab, binaries: &Binaries, database: &Server, policy: &[String]) -> Result<Process> {
-    let manager = lab.node(1)?;
+fn collector_url(node: &swarmguard_lab::Node) -> String {
+    format!("http://{}:{COLLECTOR_PORT}", node.address())
+}
+
+fn start_collector(
+    lab: &Lab,
+    binaries: &Binaries,
+    database: &Server,
+    policy: &[String],
+    index: u32,
+) -> Result<Process> {
+    let manager = lab.node(index)?;
     let mut args = vec![
         format!("--listen=0.0.0.0:{COLLECTOR_PORT}"),
         format!("--docker-host=unix://{}", manager.socket().display()),
         format!("--influx-url={}", influx_url(database)),
     ];
     args.extend(policy.iter().cloned());
-    lab.spawn(Place::Node(1), "collector", &binaries.collector, args, [("NO_COLOR", "1")])
-        .context("starting the collector")
+    if !policy.iter().any(|flag| flag.starts_with("--journal")) {
+        // Each test begins anew.
+        args.push("--journal=none".to_owned());
+    }
+    let name = if index == 1 { "collector".to_owned() } else { format!("collector-{index}") };
+    lab.spawn(Place::Node(index), &name, &binaries.collector, args, [("NO_COLOR", "1")])
+        .with_context(|| format!("starting the collector on node {index}"))
 }
 
 /// Starts the agent of one node.
@@ -227,8 +271,9 @@ fn start_collector(lab: &Lab, binaries: &Binaries, database: &Server, policy: &[
 /// When it does not start.
 pub fn start_agent(lab: &Lab, binaries: &Binaries, influx_url: &str, index: u32) -> Result<Process> {
     let node = lab.node(index)?;
+    let managers = lab.nodes().iter().take(lab.options().managers as usize);
     let args = [
-        format!("--collector=http://{}:{COLLECTOR_PORT}", lab.node(1)?.address()),
+        format!("--collector={}", managers.map(collector_url).collect::<Vec<_>>().join(",")),
         format!("--docker-host=unix://{}", node.socket().display()),
         format!("--influx-url={influx_url}"),
         "--flush-interval=2s".to_owned(),

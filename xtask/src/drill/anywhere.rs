@@ -14,7 +14,7 @@ use swarmguard_end_to_end::trial::{self, Traffic, Trial};
 use swarmguard_influx::Secret;
 
 use super::told::Told;
-use super::{POLICY, on_lab, suite};
+use super::{POLICY, lab_of_three, on_lab, suite};
 use crate::report::Outcome;
 use crate::run::{interrupted, runtime, step};
 
@@ -189,7 +189,7 @@ impl Anywhere {
                     }
                 })
             }
-            None => on_lab(begun, &[&POLICY[..], &[GIVEN_BACK_AFTER]].concat(), async |stage| {
+            None => on_lab(begun, lab_of_three(), &[&POLICY[..], &[GIVEN_BACK_AFTER]].concat(), async |stage| {
                 let app = App { replicas: 1, ..App::new(&at.service, 8080) };
                 let app = Deployed::deploy(&stage.lab, app).await?;
                 let site = stage.site(&app).await?;

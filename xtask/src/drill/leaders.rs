@@ -1,0 +1,276 @@
+//! Three managers with a collector beside each. The leader's machine is killed, cut off, or stopped and woken later, in the
+//! middle of a migration: the collector beside Swarm's new leader finishes it, and nobody does anything twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use swarmguard_end_to_end::app::{App, Deployed};
+use swarmguard_end_to_end::http::{get_json, get_json_from_socket};
+use swarmguard_end_to_end::scenario::Sickness;
+use swarmguard_end_to_end::stage::{Stage, wait_for};
+
+use super::row;
+use crate::report::{Figure, Outcome, Promise, promises, table};
+use crate::run::step;
+
+/// Managers; two more nodes take the app, so that losing a manager takes none of its tasks.
+pub(super) const MANAGERS: u32 = 3;
+pub(super) const NODES: u32 = 5;
+
+/// Replicas that wander between these nodes.
+const WORKERS: [u32; 2] = [4, 5];
+
+const FINISHED_WITHIN: Duration = Duration::from_secs(10);
+const ELECTED_WITHIN: Duration = Duration::from_secs(90);
+const BACK_WITHIN: Duration = Duration::from_secs(90);
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// What wakes up or comes back has so long to do something it should not.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// What becomes of the leader's machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Killed,
+    CutOff,
+    Stopped,
+}
+
+impl Loss {
+    const ALL: [Self; 3] = [Self::Killed, Self::CutOff, Self::Stopped];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::CutOff => "cut off",
+            Self::Stopped => "stopped, woken later",
+        }
+    }
+}
+
+/// What came of one round.
+struct Round {
+    loss: Loss,
+    elected: Duration,
+    finished: Duration,
+    actions: usize,
+}
+
+pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Result<Outcome> {
+    let app = App { replicas: 1, constraints: vec!["node.role==worker".to_owned()], ..App::new("web", 8080) };
+    let web = Deployed::deploy(&stage.lab, app).await?;
+    let (mut done, mut missed) = (Vec::new(), Vec::new());
+    for (number, loss) in (1..=rounds).zip(Loss::ALL.into_iter().cycle()) {
+        let round = round(stage, &web, loss, &mut missed).await;
+        let round = round.with_context(|| format!("round {number}, the leader is {}", loss.name()))?;
+        let (elected, finished) = (round.elected.as_secs_f64(), round.finished.as_secs_f64());
+        let name = loss.name();
+        step(begun, &format!("{number} of {rounds}: {name}; elected {elected:.1} s, finished {finished:.1} s later"));
+        done.push(round);
+    }
+    Ok(outcome(&done, missed))
+}
+
+fn outcome(rounds: &[Round], mut missed: Vec<String>) -> Outcome {
+    let mut rows =
+        vec![row(&["the leader is", "rounds", "s to the next leader", "s from there to finished", "actions"])];
+    let mut figures = Vec::new();
+    for loss in Loss::ALL {
+        let of: Vec<&Round> = rounds.iter().filter(|round| round.loss == loss).collect();
+        if of.is_empty() {
+            continue;
+        }
+        let elected = Figure::of(of.iter().map(|round| round.elected.as_secs_f64()));
+        let finished = Figure::of(of.iter().map(|round| round.finished.as_secs_f64()));
+        let actions: usize = of.iter().map(|round| round.actions).sum();
+        rows.push(row(&[
+            loss.name(),
+            &of.len().to_string(),
+            &elected.shown(1),
+            &finished.shown(1),
+            &actions.to_string(),
+        ]));
+        figures.push(json!({
+            "leader": loss.name(), "rounds": of.len(), "elected_s": elected.json(), "finished_s": finished.json(),
+            "actions": actions,
+        }));
+    }
+    let slowest = rounds.iter().map(|round| round.finished.as_secs_f64()).fold(0.0, f64::max);
+    let (text, late) = promises(&[
+        Promise { what: "new leader to finished, s", found: slowest, at_most: FINISHED_WITHIN.as_secs_f64() },
+        Promise { what: "actions that were doubled or usurped", found: missed.len() as f64, at_most: 0.0 },
+    ]);
+    missed.extend(late);
+    let json = json!({ "rounds": rounds.len(), "losses": figures, "missed": missed });
+    Outcome { text: format!("\n{}\n{text}", table(&rows)), json, missed }
+}
+
+async fn round(stage: &mut Stage, web: &Deployed, loss: Loss, missed: &mut Vec<String>) -> Result<Round> {
+    let (leader, witness) = wait_for("a leader, and all collectors to agree", BACK_WITHIN, || settled(stage)).await?;
+    let written = spec(stage, witness).await?;
+    let before = running(stage, witness).await?;
+    let source = before.values().next().copied().context("no replica runs")?;
+    let known = ids(stage).await?;
+    web.ask(&stage.lab, source, Sickness::Memory.path()).await?;
+    let mut marks = Marks::default();
+    wait_for("the migration to begin", BACK_WITHIN, || async {
+        Ok(mark(&spec(stage, leader).await?).inspect(|id| marks.clone().saw(id)))
+    })
+    .await
+    .map(|id| marks.saw(&id))?;
+    lose(stage, leader, loss).await?;
+    let lost = Instant::now();
+    let next = wait_for("the next leader", ELECTED_WITHIN, || async {
+        Ok(leader_seen_by(stage, witness).await?.filter(|found| *found != leader))
+    })
+    .await?;
+    let elected = lost.elapsed();
+    let finished = Instant::now();
+    loop {
+        let found = spec(stage, witness).await;
+        if let Ok(found) = &found {
+            mark(found).iter().for_each(|id| marks.saw(id));
+            if *found == written && running(stage, witness).await?.len() == 1 {
+                break;
+            }
+        }
+        ensure!(finished.elapsed() < FINISHED_WITHIN * 3, "it was not finished beside node {next}: {found:?}");
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    let finished = finished.elapsed();
+    bring_back(stage, leader, loss).await?;
+    let after = Instant::now();
+    while after.elapsed() < AFTERMATH {
+        if let Ok(found) = spec(stage, witness).await {
+            mark(&found).iter().for_each(|id| marks.saw(id));
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    let after = running(stage, witness).await?;
+    if marks.0.len() != 1 {
+        missed.push(format!("the leader {}: actions {:?}", loss.name(), marks.0));
+    }
+    if before.keys().eq(after.keys()) {
+        missed.push(format!("the leader {}: the sick task is still there", loss.name()));
+    }
+    // Of those that were lost and came back none has begun anything.
+    let begun: BTreeSet<String> = ids(stage).await?.difference(&known).cloned().collect();
+    if begun.len() > 1 {
+        missed.push(format!("the leader {}: {begun:?} were begun", loss.name()));
+    }
+    Ok(Round { loss, elected, finished, actions: marks.0.len() })
+}
+
+/// Identifiers of all actions whose marks were seen.
+#[derive(Debug, Clone, Default)]
+struct Marks(BTreeSet<String>);
+
+impl Marks {
+    fn saw(&mut self, id: &str) {
+        self.0.insert(id.to_owned());
+    }
+}
+
+async fn lose(stage: &Stage, index: u32, loss: Loss) -> Result<()> {
+    let dockerd = stage.lab.process(&format!("dockerd-node{index}")).context("no dockerd runs there")?;
+    let collector = stage.collector_of(index);
+    match loss {
+        Loss::Killed => {
+            dockerd.kill().await?;
+            collector.kill().await
+        }
+        Loss::CutOff => stage.lab.unplug(index),
+        Loss::Stopped => {
+            dockerd.stop();
+            collector.stop();
+            Ok(())
+        }
+    }
+}
+
+async fn bring_back(stage: &mut Stage, index: u32, loss: Loss) -> Result<()> {
+    match loss {
+        Loss::Killed => {
+            stage.lab.start_dockerd(index).await?;
+            stage.start_collector(index)
+        }
+        Loss::CutOff => stage.lab.plug(index),
+        Loss::Stopped => {
+            // The collector first: it has the more time to believe that it leads.
+            stage.collector_of(index).cont();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stage.lab.process(&format!("dockerd-node{index}")).context("no dockerd is there")?.cont();
+            Ok(())
+        }
+    }
+}
+
+/// The leader's node and another manager's, once every collector says the same of who leads.
+async fn settled(stage: &Stage) -> Result<Option<(u32, u32)>> {
+    let mut leaders = BTreeMap::new();
+    for index in 1..=MANAGERS {
+        let health = get_json(&format!("{}/healthz", stage.collector_url_of(index))).await?;
+        let leads = health["role"] == "leader";
+        let named = health["leader"].as_str().and_then(|name| name.strip_prefix("node")?.parse::<u32>().ok());
+        leaders.insert(index, if leads { Some(index) } else { named });
+    }
+    let agreed: BTreeSet<Option<u32>> = leaders.values().copied().collect();
+    let Some(leader) = agreed.first().copied().flatten().filter(|_| agreed.len() == 1) else { return Ok(None) };
+    let nodes = get_json(&format!("{}/api/v1/nodes", stage.collector_url_of(leader))).await?;
+    let is_whole = nodes.as_array().is_some_and(|nodes| nodes.iter().all(|node| node["ready"] == true));
+    let witness = (1..=MANAGERS).find(|index| *index != leader).unwrap_or(1);
+    let is_quiet = mark(&spec(stage, witness).await?).is_none() && running(stage, witness).await?.len() == 1;
+    Ok((is_whole && is_quiet).then_some((leader, witness)))
+}
+
+async fn leader_seen_by(stage: &Stage, witness: u32) -> Result<Option<u32>> {
+    let nodes = get_json_from_socket(stage.lab.node(witness)?.socket(), "/nodes").await?;
+    let mut nodes = nodes.as_array().into_iter().flatten();
+    let leader = nodes.find(|node| node["ManagerStatus"]["Leader"] == true);
+    let name = leader.and_then(|node| node["Description"]["Hostname"].as_str());
+    Ok(name.and_then(|name| name.strip_prefix("node")?.parse().ok()))
+}
+
+async fn spec(stage: &Stage, manager: u32) -> Result<Value> {
+    Ok(get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?["Spec"].clone())
+}
+
+fn mark(spec: &Value) -> Option<String> {
+    let mark: Value = serde_json::from_str(spec["Labels"]["swarmguard.action"].as_str()?).ok()?;
+    mark["id"].as_str().map(str::to_owned)
+}
+
+/// Running tasks of the app, and the lab's number of each one's node.
+async fn running(stage: &Stage, manager: u32) -> Result<BTreeMap<String, u32>> {
+    let socket = stage.lab.node(manager)?.socket();
+    let tasks = get_json_from_socket(socket, "/tasks?filters=%7B%22service%22%3A%5B%22web%22%5D%7D").await?;
+    let mut running = BTreeMap::new();
+    for task in tasks.as_array().into_iter().flatten() {
+        let is_running = task["Status"]["State"] == "running" && task["DesiredState"] == "running";
+        if !is_running {
+            continue;
+        }
+        for worker in WORKERS {
+            let info = stage.lab.node(worker)?.docker().await?.info().await?;
+            if info.swarm.and_then(|swarm| swarm.node_id).as_deref() == task["NodeID"].as_str() {
+                running.insert(task["ID"].as_str().unwrap_or_default().to_owned(), worker);
+            }
+        }
+    }
+    Ok(running)
+}
+
+/// Actions that were begun, as every collector that answers tells it.
+async fn ids(stage: &Stage) -> Result<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    for index in 1..=MANAGERS {
+        let Ok(actions) = get_json(&format!("{}/api/v1/actions", stage.collector_url_of(index))).await else {
+            continue;
+        };
+        for action in actions.as_array().into_iter().flatten().filter(|action| action["state"] != "refused") {
+            ids.extend(action["id"].as_str().map(str::to_owned));
+        }
+    }
+    Ok(ids)
+}
