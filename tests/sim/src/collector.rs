@@ -68,6 +68,8 @@ pub struct Collector {
     running: BTreeMap<ServiceId, Running>,
     /// Not before then is an action taken over again.
     later: BTreeMap<ServiceId, Timestamp>,
+    /// What was read last: after how many changes, and who led.
+    read_at: Option<(u64, Leader)>,
     started_at: Timestamp,
     now: Timestamp,
     actions: u64,
@@ -96,6 +98,7 @@ impl Collector {
             policy,
             running: BTreeMap::new(),
             later: BTreeMap::new(),
+            read_at: None,
             started_at: now,
             now,
             actions: 0,
@@ -121,8 +124,15 @@ impl Collector {
         if now < self.trusted_from {
             return;
         }
-        let swarm = read(kit, leader, now);
-        self.memory.saw(&swarm, now);
+        let known = (kit.changes, leader.clone());
+        if self.read_at.as_ref() == Some(&known) {
+            self.facts.saw_swarm_unchanged(now);
+        } else {
+            self.facts.record_swarm(read(kit, leader, now));
+            self.read_at = Some(known);
+        }
+        let Some(swarm) = self.facts.swarm() else { return };
+        self.memory.saw(swarm, now);
         let marked: Vec<ServiceId> = swarm
             .services
             .iter()
@@ -130,7 +140,6 @@ impl Collector {
             .filter(|(id, _)| self.later.get(*id).is_none_or(|later| *later <= now))
             .map(|(id, _)| id.clone())
             .collect();
-        self.facts.record_swarm(swarm);
         self.facts.forget(now);
         for service in marked {
             let Some(found) = kit.services.get(&service) else { continue };
@@ -316,6 +325,7 @@ impl Collector {
             self.later.remove(service);
         }
         self.trusted_from = now;
+        self.read_at = None;
         // Until the next look the old view of the service counts for nothing.
         let known = self.facts.swarm_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(known) = known {

@@ -8,6 +8,7 @@ mod machines;
 mod place;
 mod update;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -161,6 +162,9 @@ pub struct SwarmKit {
     pub machines: BTreeMap<NodeId, Machine>,
     /// What has changed since somebody looked.
     pub happened: Vec<Happened>,
+    /// Counts whatever changes: what was read at the same count is still so.
+    pub changes: u64,
+    due: Cell<Option<(u64, Option<Timestamp>)>>,
     version: u64,
     made: u64,
     rng: Rng,
@@ -187,6 +191,8 @@ impl SwarmKit {
             tasks: BTreeMap::new(),
             machines,
             happened: Vec::new(),
+            changes: 1,
+            due: Cell::new(None),
             version: 10,
             made: 0,
             rng,
@@ -250,6 +256,7 @@ impl SwarmKit {
 
     /// `docker service rm`.
     pub fn remove(&mut self, id: &ServiceId) {
+        self.changes += 1;
         self.services.remove(id);
         self.tasks.retain(|_, task| task.service != *id);
     }
@@ -267,6 +274,15 @@ impl SwarmKit {
     /// When something happens next by itself.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if let Some((_, due)) = self.due.get().filter(|(changes, _)| *changes == self.changes) {
+            return due;
+        }
+        let due = self.look_for_due();
+        self.due.set(Some((self.changes, due)));
+        due
+    }
+
+    fn look_for_due(&self) -> Option<Timestamp> {
         let now = self.now;
         let tasks = self.tasks.values().flat_map(|task| {
             let delayed =
@@ -288,6 +304,7 @@ impl SwarmKit {
     pub fn advance(&mut self, to: Timestamp) {
         while let Some(at) = self.next_due().filter(|at| *at <= to) {
             self.now = self.now.max(at);
+            self.changes += 1;
             self.nodes_due();
             self.tasks_due();
         }
@@ -383,6 +400,8 @@ impl SwarmKit {
 
     /// What ended long ago is forgotten, as the task history's limit has it.
     pub fn forget(&mut self) {
+        let before = self.tasks.len();
         self.tasks.retain(|_, task| task.is_alive());
+        self.changes += u64::from(self.tasks.len() != before);
     }
 }

@@ -11,6 +11,7 @@ impl SwarmKit {
     /// A node stops, or is cut off from the manager; or comes back.
     pub fn set_machine(&mut self, node: &NodeId, up: bool, reachable: bool) {
         let now = self.now;
+        self.changes += 1;
         let Some(machine) = self.machines.get_mut(node) else { return };
         (machine.up, machine.reachable) = (up, reachable);
         let seen = up && reachable;

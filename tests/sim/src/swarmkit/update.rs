@@ -32,6 +32,7 @@ impl SwarmKit {
 
     /// Brings a service's tasks nearer to its spec.
     pub(super) fn reconcile(&mut self, id: &ServiceId) {
+        self.changes += 1;
         self.scale(id);
         self.replace(id);
         self.place(id);
