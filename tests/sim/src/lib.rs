@@ -6,12 +6,15 @@
 //! - [`collector`]: SwarmGuard's collector: the real planner, checks and course, driven by this world's clock
 //! - [`script`]: what goes wrong in a world, and when
 //! - [`world`]: one world from its beginning to its end
+//! - [`movement`]: scripts that the model and a real Swarm both run, for the one to be held against the other
 //! - [`incident`]: beside all that, a few facts over time written by hand, and what would be decided
 //! - [`judge`]: what must never happen, and what must come about once nothing goes wrong any more
 
 pub mod rng;
 
 pub mod swarmkit;
+
+pub mod movement;
 
 pub mod collector;
 

@@ -51,6 +51,8 @@ pub struct Task {
     pub hopeless: bool,
     /// Not before this is it given a node.
     delayed_until: Timestamp,
+    /// Nor before these have ended.
+    waits_for: Vec<TaskId>,
 }
 
 impl Task {
@@ -393,6 +395,7 @@ impl SwarmKit {
             due: None,
             hopeless,
             delayed_until: self.now + delay,
+            waits_for: Vec::new(),
         };
         self.tasks.insert(id.clone(), task);
         Some(id)

@@ -13,6 +13,7 @@
 mod figures;
 mod interference;
 mod loss;
+mod movements;
 mod policy;
 mod recovery;
 mod traffic;

@@ -6,7 +6,7 @@ use swarmguard_planner::facts::{Node, TaskState};
 use swarmguard_planner::placement::Constraint;
 use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId};
 
-use super::{Service, SwarmKit};
+use super::{Service, SwarmKit, Task};
 
 /// A container is made, starts, and passes its first health check within so many milliseconds.
 const STARTS_WITHIN_MS: (u64, u64) = (300, 3_000);
@@ -20,7 +20,7 @@ impl SwarmKit {
             .tasks
             .iter()
             .filter(|(_, task)| task.service == *service && task.node.is_none() && task.wanted && task.is_alive())
-            .filter(|(_, task)| task.delayed_until <= self.now)
+            .filter(|(_, task)| task.delayed_until <= self.now && !self.waits(task))
             .map(|(id, _)| id.clone())
             .collect();
         for id in waiting {
@@ -39,6 +39,10 @@ impl SwarmKit {
             task.container = Some(ContainerId::new(digits));
             task.due = Some((now + Duration::from_millis(rng.between(from, to)), state));
         }
+    }
+
+    fn waits(&self, task: &Task) -> bool {
+        task.waits_for.iter().any(|old| self.tasks.get(old).is_some_and(Task::is_alive))
     }
 
     /// Of the nodes that pass all filters the one with the fewest tasks of the service, then with the fewest in all.

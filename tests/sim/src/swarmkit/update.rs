@@ -12,9 +12,6 @@ use super::{RESTART_DELAY, Service, SwarmKit, Task};
 /// An update counts as completed so long after its last task: the default of `Monitor`.
 const MONITOR: Duration = Duration::from_secs(5);
 
-/// In stop-first order the new task waits for the old one's end.
-const STOP_FIRST_DELAY: Duration = Duration::from_secs(1);
-
 /// The tasks of a service by slot, those that are to go left out.
 type Slots = BTreeMap<u64, Vec<TaskId>>;
 
@@ -126,7 +123,11 @@ impl SwarmKit {
             if !is_start_first {
                 tasks.iter().for_each(|task| self.stop(task, true));
             }
-            let new = self.make(id, slot, if is_start_first { Duration::ZERO } else { STOP_FIRST_DELAY });
+            let new = self.make(id, slot, Duration::ZERO);
+            // In stop-first order the new task waits for the old one's end.
+            if let Some(new) = new.as_ref().filter(|_| !is_start_first).and_then(|new| self.tasks.get_mut(new)) {
+                new.waits_for.clone_from(&tasks);
+            }
             if let (Some(new), Some(service)) = (new, self.services.get_mut(id)) {
                 service.replacing.insert(slot, new);
             }
