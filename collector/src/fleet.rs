@@ -271,24 +271,31 @@ fn seconds_since_epoch(seconds: f64) -> Timestamp {
 }
 
 /// A message's times by the agent's clock.
-struct Sent {
-    sampled_at: Timestamp,
-    sent_at: Timestamp,
-    offset: Option<ClockOffset>,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sent {
+    /// When the sample was taken.
+    pub sampled_at: Timestamp,
+    /// When the message was sent.
+    pub sent_at: Timestamp,
+    /// How far our clock is ahead of the agent's, as the agent has found; absent before our first answer.
+    pub offset: Option<ClockOffset>,
 }
 
 /// The same by ours.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Times {
-    sampled_at: Timestamp,
-    sent_at: Timestamp,
-    received_at: Timestamp,
+pub struct Times {
+    /// When the sample was taken.
+    pub sampled_at: Timestamp,
+    /// When the message was sent.
+    pub sent_at: Timestamp,
+    /// When it came.
+    pub received_at: Timestamp,
 }
 
 impl Sent {
     /// An agent's clock may be anything: without an offset, or with one that puts the message implausibly far from its
     /// arrival, it is taken to have been sent when it came, and only the agent's own difference is believed.
-    fn by_our_clock(&self, received_at: Timestamp) -> Times {
+    pub fn by_our_clock(&self, received_at: Timestamp) -> Times {
         let shifted = self.offset.map(|offset| self.sent_at.shifted(offset).min(received_at));
         let sent_at = shifted.filter(|sent| received_at.since(*sent) <= TRANSIT_MAX).unwrap_or(received_at);
         let held = self.sent_at.since(self.sampled_at);

@@ -359,7 +359,7 @@ fn observed(
             Observed::NotEnabled
         });
     }
-    if let Some(quiet) = quiet(facts, service, policy, now) {
+    if let Some(quiet) = quiet(facts, service, policy, now).filter(|_| !has(Bug::IgnoresPause)) {
         return Some(Observed::Quiet { quiet });
     }
     if now.since(swarm.seen_at) > policy.leader_window && !has(Bug::StaleSwarm) {

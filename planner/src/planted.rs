@@ -28,11 +28,13 @@ pub enum Bug {
     ForgetsUpdateConfig,
     ForgetsNote,
     ActsInStandby,
+    IgnoresPause,
+    NeverGrows,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::StaleSwarm,
         Self::StaleSample,
         Self::NotEnabled,
@@ -56,6 +58,8 @@ impl Bug {
         Self::ForgetsUpdateConfig,
         Self::ForgetsNote,
         Self::ActsInStandby,
+        Self::IgnoresPause,
+        Self::NeverGrows,
     ];
 }
 

@@ -103,6 +103,9 @@ fn shorten(script: &Script, calm: bool) {
     for event in &shortest.events {
         say(&format!("  {:>10.3} s {:?}, drawn from {}", event.after.as_secs_f64(), event.what, event.draw));
     }
+    let numbers: Vec<String> = script.numbers_of(&shortest).iter().map(usize::to_string).collect();
+    let kind = if calm { "calm " } else { "" };
+    say(&format!("  to keep it, add to tests/sim/regressions.txt: {kind}{} {}", script.seed, numbers.join(" ")));
     let outcome = simulate(&shortest, false);
     outcome.violations.iter().take(5).for_each(|violation| say(&format!("  then at {violation}")));
 }

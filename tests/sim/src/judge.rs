@@ -62,6 +62,10 @@ pub struct Judge {
     ended: BTreeMap<(ServiceId, ActionKind), Timestamp>,
     /// What each owner wrote last; nothing where that cannot be told.
     written: BTreeMap<ServiceId, Option<Value>>,
+    /// When the wall clock stepped last.
+    stepped_at: Timestamp,
+    /// Since when a service is paused, or all are, and until when by the wall clock.
+    pauses: BTreeMap<Option<ServiceId>, (Timestamp, Timestamp)>,
     /// What was broken.
     pub violations: Vec<Violation>,
     /// Actions begun, ended as planned, and ended otherwise.
@@ -80,6 +84,8 @@ impl Judge {
             begun: BTreeMap::new(),
             ended: BTreeMap::new(),
             written: BTreeMap::new(),
+            stepped_at: Timestamp::default(),
+            pauses: BTreeMap::new(),
             violations: Vec::new(),
             actions: [0; 3],
         }
@@ -118,6 +124,36 @@ impl Judge {
         if not_led_for > self.policy.leader_window + Duration::from_secs(1) {
             self.broken(now, service, "it was acted on by a collector whose manager does not lead");
         }
+    }
+
+    /// A person paused a service, or all, until then by the wall clock.
+    pub fn paused(&mut self, service: Option<&ServiceId>, until: Timestamp, now: Timestamp) {
+        self.pauses.insert(service.cloned(), (now, until));
+    }
+
+    /// A collector began an action, at this time by the wall clock.
+    pub fn began_at(&mut self, service: &ServiceId, wall: Timestamp, now: Timestamp) {
+        // It may have read what is paused, and the clock, just before.
+        let known = self.policy.leader_window + Duration::from_secs(1);
+        let holds = |pause: Option<&(Timestamp, Timestamp)>| {
+            pause.is_some_and(|(since, until)| now.since(*since) > known && wall < *until)
+        };
+        if holds(self.pauses.get(&None)) || holds(self.pauses.get(&Some(service.clone()))) {
+            self.broken(now, service, "it was acted on while it was paused");
+        }
+        let is_quiet = |wall: Timestamp| self.policy.quiet_hours.iter().any(|hours| hours.until(wall).is_some());
+        if is_quiet(wall) && is_quiet(wall - known) && self.steps_are_known(known, now) {
+            self.broken(now, service, "it was acted on in quiet hours");
+        }
+    }
+
+    /// The wall clock stepped.
+    pub fn wall_stepped(&mut self, now: Timestamp) {
+        self.stepped_at = now;
+    }
+
+    fn steps_are_known(&self, within: Duration, now: Timestamp) -> bool {
+        now.since(self.stepped_at) > within
     }
 
     /// What the collector did.
@@ -209,7 +245,7 @@ impl Judge {
     }
 
     /// What must have come about by the end.
-    pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], now: Timestamp) {
+    pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], busy: &[ServiceId], now: Timestamp) {
         for (id, service) in &kit.services {
             if !service.spec["Labels"][MARK].is_null() {
                 if self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN) {
@@ -238,6 +274,9 @@ impl Judge {
         }
         for service in sick {
             self.broken(now, service, "it is still sick, though it could have been helped");
+        }
+        for service in busy {
+            self.broken(now, service, "it still has too much to do, though it could have got another replica");
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum What {
     Sick,
     /// A service gets more to do than its replicas can bear, for so many seconds.
     Busy(u64),
+    /// The same until the world's end.
+    BusyOn,
     /// A container is high for a single tick.
     Spike,
     /// A container dies.
@@ -43,6 +45,12 @@ pub enum What {
     BadNetwork(u64),
     /// The manager's answers are lost and its updates raced, for so many seconds.
     BadManager(u64),
+    /// A node's clock steps, by hours or by seconds.
+    ClockSteps,
+    /// The wall clock beside the collectors steps.
+    WallSteps,
+    /// A person pauses a service, or all, for so many seconds.
+    Pause(u64),
     /// A service's owner changes it.
     Owner(Owner),
 }
@@ -123,6 +131,21 @@ impl Script {
         Self { seed, length: DAY, is_day: true, is_calm: true, events }
     }
 
+    /// A world of this seed with these of its events alone, by their numbers: what a world that failed was shortened to.
+    #[must_use]
+    pub fn with_events(seed: u64, is_calm: bool, numbers: &[usize]) -> Self {
+        let whole = if is_calm { Self::calm_day(seed) } else { Self::new(seed) };
+        let events = whole.events.into_iter().enumerate().filter(|(number, _)| numbers.contains(number));
+        Self { events: events.map(|(_, event)| event).collect(), ..whole }
+    }
+
+    /// The numbers of `shorter`'s events among these.
+    #[must_use]
+    pub fn numbers_of(&self, shorter: &Self) -> Vec<usize> {
+        let is_in = |event: &Event| shorter.events.contains(event);
+        self.events.iter().enumerate().filter(|(_, event)| is_in(event)).map(|(number, _)| number).collect()
+    }
+
     /// The fewest of its events that still fail, by leaving out one after the other.
     #[must_use]
     pub fn shortened(&self, fails: &dyn Fn(&Self) -> bool) -> Self {
@@ -145,9 +168,13 @@ fn in_order(mut events: Vec<Event>) -> Vec<Event> {
 fn what(rng: &mut Rng) -> What {
     match rng.between(0, 99) {
         0..=24 => What::Sick,
-        25..=34 => What::Busy(rng.between(10, 120)),
-        35..=39 => What::Spike,
-        40..=46 => What::Crash,
+        25..=32 => What::Busy(rng.between(10, 120)),
+        33..=34 => What::BusyOn,
+        35..=37 => What::Spike,
+        38..=39 => What::ClockSteps,
+        40 => What::WallSteps,
+        41..=42 => What::Pause(rng.between(5, 300)),
+        43..=46 => What::Crash,
         47..=52 => What::NodeDown(rng.between(5, 120)),
         53..=58 => What::CutOff(rng.between(2, 90)),
         59..=64 => What::AgentSilent(rng.between(5, 200)),

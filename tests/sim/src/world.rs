@@ -2,6 +2,7 @@
 //! from one thing that happens to the next.
 
 mod going_wrong;
+mod helped;
 mod made;
 mod managers;
 mod suffering;
@@ -9,9 +10,12 @@ mod suffering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use swarmguard_collector::fleet::{Sent, Times};
 use swarmguard_planner::Policy;
-use swarmguard_planner::facts::{NodeReport, TaskState, UpdateState};
+use swarmguard_planner::facts::{NodeReport, TaskState};
+use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::window::Sample;
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, ServiceId, TaskId, Timestamp};
 
 use crate::collector::{Collector, Did};
@@ -52,12 +56,16 @@ pub struct Outcome {
 /// A message on its way to the collector.
 #[derive(Debug, Clone)]
 enum Message {
-    Alert(ContainerId, Sample),
-    Report(NodeId, NodeReport, Vec<(ContainerId, Sample)>),
+    Alert(ContainerId, Sample, Option<ClockOffset>),
+    Report(NodeId, NodeReport, Vec<(ContainerId, Sample)>, Option<ClockOffset>),
 }
 
 #[derive(Debug, Default)]
 struct Agent {
+    /// How far its clock is ahead of the world's, in microseconds.
+    ahead: i64,
+    /// What it takes for the difference, since its last report.
+    offset: Option<ClockOffset>,
     tick: u64,
     alerted: BTreeSet<ContainerId>,
     silent_until: Timestamp,
@@ -81,6 +89,10 @@ struct World {
     messages: BTreeMap<(Timestamp, u64), (usize, Message)>,
     bad_network_until: Timestamp,
     bad_manager_until: Timestamp,
+    /// What people paused, as the Swarm keeps it.
+    pauses: Pauses,
+    /// How far the wall clock is ahead of the one that never steps.
+    wall_ahead: ClockOffset,
     judge: Judge,
     trace: u64,
     lines: Option<Vec<String>>,
@@ -103,7 +115,8 @@ impl World {
         let mut rng = Rng::new(script.seed);
         let policy = made::policy(&mut rng, &script);
         let nodes = made::nodes(&mut rng);
-        let agents = nodes.keys().map(|id| (id.clone(), Agent::default())).collect();
+        let agent = |id: &NodeId| (id.clone(), Agent { ahead: made::clock(&mut rng), ..Agent::default() });
+        let agents = nodes.keys().map(agent).collect();
         let mut kit = SwarmKit::new(nodes, rng.fork(), BEGINNING);
         let mut judge = Judge::new(policy.clone(), BEGINNING);
         for (id, spec, hopeless_percent) in made::services(&mut rng, &script, kit.machines.len() as u64) {
@@ -129,6 +142,8 @@ impl World {
             messages: BTreeMap::new(),
             bad_network_until: Timestamp::default(),
             bad_manager_until: Timestamp::default(),
+            pauses: Pauses::default(),
+            wall_ahead: ClockOffset::default(),
             judge,
             trace: 0xcbf2_9ce4_8422_2325,
             lines: trace.then(Vec::new),
@@ -175,8 +190,8 @@ impl World {
     }
 
     fn finish(mut self) -> Outcome {
-        let sick = self.could_have_been_helped();
-        self.judge.end(&self.kit, &sick, self.now);
+        let (sick, busy) = (self.could_have_been_moved(), self.could_have_grown());
+        self.judge.end(&self.kit, &sick, &busy, self.now);
         Outcome {
             violations: self.judge.violations,
             trace: self.trace,
@@ -207,6 +222,8 @@ impl World {
         for number in 0..self.managers.seats.len() {
             let Some(leader) = self.managers.told(number, now) else { continue };
             if let Some((_, collector)) = self.managers.awake(now).find(|(found, _)| *found == number) {
+                collector.facts.pauses.clone_from(&self.pauses);
+                collector.facts.wall_ahead = self.wall_ahead;
                 collector.look(&self.kit, leader, now);
             }
         }
@@ -234,7 +251,9 @@ impl World {
             let collector = self.managers.seats.get_mut(number).and_then(|seat| seat.collector.as_mut());
             for did in collector.map(|collector| std::mem::take(&mut collector.did)).unwrap_or_default() {
                 if let Did::Began { action, .. } = &did {
-                    self.judge.began_beside(&action.trigger().service, self.managers.not_led_for(number, now), now);
+                    let service = &action.trigger().service;
+                    self.judge.began_beside(service, self.managers.not_led_for(number, now), now);
+                    self.judge.began_at(service, now.shifted(self.wall_ahead), now);
                 }
                 // What one that was cut off makes of it is not how it ended.
                 if self.managers.leads(number) || !matches!(did, Did::Ended(..)) {
@@ -297,7 +316,7 @@ impl World {
                 }
                 let replicas = running.get(&task.service).copied().unwrap_or(1).max(1);
                 let load = self.suffering.of(task_id, &task.service, replicas, now);
-                samples.push((container, load.sample(agent.tick, now)));
+                samples.push((container, load.sample(agent.tick, now.shifted(ClockOffset(agent.ahead)))));
             }
             let is_silent = agent.silent_until > now || !machine.reachable;
             let alerted = std::mem::take(&mut agent.alerted);
@@ -306,7 +325,7 @@ impl World {
                 let over = |value: Option<f32>, threshold: f32| value.is_some_and(|value| value > threshold - margin);
                 if over(sample.cpu_percent, thresholds.0) || over(sample.memory_percent, thresholds.1) {
                     agent.alerted.insert(*container);
-                    sent.extend((!is_silent).then_some(Message::Alert(*container, *sample)));
+                    sent.extend((!is_silent).then_some(Message::Alert(*container, *sample, agent.offset)));
                 }
             }
             let per_report = (REPORT_INTERVAL.as_secs() / self.tick.as_secs().max(1)).max(1);
@@ -320,7 +339,9 @@ impl World {
                     link_mbps: None,
                     containers: samples.len(),
                 };
-                sent.push(Message::Report(id.clone(), report, samples));
+                sent.push(Message::Report(id.clone(), report, samples, agent.offset));
+                // The answer tells the difference, to some milliseconds.
+                agent.offset = Some(ClockOffset(-agent.ahead + 1_000));
             }
         }
         sent.into_iter().for_each(|message| self.send(message));
@@ -355,15 +376,19 @@ impl World {
                 continue;
             }
             let Some(collector) = &mut seat.collector else { continue };
-            let received = |sample: Sample| Sample { received_at: now, ..sample };
+            let received = |sample: Sample, offset| {
+                let Sample { sampled_at, sent_at, .. } = sample;
+                let Times { sampled_at, sent_at, received_at } = Sent { sampled_at, sent_at, offset }.by_our_clock(now);
+                Sample { sampled_at, sent_at, received_at, ..sample }
+            };
             match message {
-                Message::Alert(container, sample) => {
-                    collector.facts.record_sample(container, received(sample));
+                Message::Alert(container, sample, offset) => {
+                    collector.facts.record_sample(container, received(sample, offset));
                     alerted.insert(number);
                 }
-                Message::Report(node, report, samples) => {
+                Message::Report(node, report, samples, offset) => {
                     for (container, sample) in samples {
-                        collector.facts.record_sample(container, received(sample));
+                        collector.facts.record_sample(container, received(sample, offset));
                     }
                     collector.facts.record_report(node, NodeReport { received_at: now, ..report });
                 }
@@ -374,42 +399,5 @@ impl World {
             deciding.for_each(|(_, collector)| collector.decide(now));
             self.watch();
         }
-    }
-
-    /// Services with a sick replica at the end that should have been moved: allowed to, and with a node to go to.
-    fn could_have_been_helped(&self) -> Vec<ServiceId> {
-        let mut found = BTreeSet::new();
-        let is_led = self.managers.leader().is_some_and(|seat| seat.collector.is_some());
-        for task in self.suffering.sick.keys().filter_map(|id| self.kit.tasks.get(id)).filter(|task| task.is_running())
-        {
-            let Some(service) = self.kit.services.get(&task.service) else { continue };
-            let labels = &service.spec["Labels"];
-            let number = |label: &str| labels[label].as_str().and_then(|text| text.parse::<u64>().ok());
-            let max = number("swarmguard.max").unwrap_or(self.policy.scaling.max_replicas);
-            // Labels that do not go together have it observed only.
-            let makes_sense = number("swarmguard.min").is_none_or(|min| min <= max);
-            let allowed = makes_sense && labels["swarmguard.enable"] == "true" && labels["swarmguard.mode"].is_null();
-            let placement = &service.spec["TaskTemplate"]["Placement"];
-            let is_free = placement["Constraints"].is_null() && placement["MaxReplicas"].is_null();
-            let is_movable = service.spec["TaskTemplate"]["ContainerSpec"]["Mounts"].is_null();
-            let holding: BTreeSet<&NodeId> = self
-                .kit
-                .tasks
-                .values()
-                .filter(|other| other.service == task.service)
-                .filter_map(|other| other.node.as_ref())
-                .collect();
-            let has_room = self
-                .kit
-                .machines
-                .iter()
-                .any(|(id, machine)| machine.node.ready && machine.node.active && !holding.contains(id));
-            let is_settled = service.update == UpdateState::Settled && service.hopeless_percent == 0;
-            let is_whole = self.kit.running(&task.service) == service.replicas();
-            if allowed && is_free && is_movable && has_room && is_settled && is_whole && is_led {
-                found.insert(task.service.clone());
-            }
-        }
-        found.into_iter().collect()
     }
 }

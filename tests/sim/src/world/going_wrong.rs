@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use swarmguard_planner::quiet::Pause;
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{NodeId, ServiceId};
 
 use super::suffering::Load;
@@ -49,6 +51,38 @@ impl World {
                     let until = self.now + seconds(length);
                     self.suffering.busy.insert(service.clone(), (replicas * 95.0, until));
                 }
+            }
+            What::BusyOn => {
+                let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+                if let Some(service) = rng.pick(&services) {
+                    let replicas = self.kit.running(service).max(1) as f32;
+                    // More than twice as much as they can bear.
+                    let until = self.now + seconds(10 * 24 * 3_600);
+                    self.suffering.busy.insert(service.clone(), (replicas * 170.0, until));
+                }
+            }
+            What::ClockSteps => {
+                let nodes: Vec<NodeId> = self.agents.keys().cloned().collect();
+                let by = made::clock(&mut rng);
+                if let Some(agent) = rng.pick(&nodes).and_then(|node| self.agents.get_mut(node)) {
+                    agent.ahead = agent.ahead.saturating_add(by);
+                }
+            }
+            What::WallSteps => {
+                self.wall_ahead = ClockOffset(made::clock(&mut rng));
+                self.judge.wall_stepped(self.now);
+            }
+            What::Pause(length) => {
+                let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
+                let until = Some(self.now.shifted(self.wall_ahead) + seconds(length));
+                let pause = Pause { until, reason: None };
+                let is_of_all = rng.chance(30);
+                let whom = rng.pick(&services).filter(|_| !is_of_all);
+                match whom {
+                    Some(service) => drop(self.pauses.services.insert(service.to_string(), pause)),
+                    None => self.pauses.all = Some(pause),
+                }
+                self.judge.paused(whom, until.unwrap_or_default(), self.now);
             }
             What::Crash => {
                 let running = self.running();

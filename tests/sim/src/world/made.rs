@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use swarmguard_planner::Policy;
 use swarmguard_planner::facts::{Node, Platform, Resources};
+use swarmguard_planner::quiet::QuietHours;
 use swarmguard_wire::{Name, NodeId, ServiceId};
 
 use crate::collector::Did;
@@ -24,6 +25,11 @@ pub(super) fn policy(rng: &mut Rng, script: &Script) -> Policy {
     policy.limits.moves_per_hour = 1_000;
     policy.limits.actions_per_hour = 1_000;
     policy.limits.sick_nodes_percent = 100.0;
+    if !script.is_calm && rng.chance(10) {
+        let (from, length) = (rng.between(0, 25), rng.between(3, 40));
+        let hours = |minutes: u64| format!("{:02}:{:02}", 1 + (40 + minutes) / 60, (40 + minutes) % 60);
+        policy.quiet_hours.extend(QuietHours::parse(&format!("{}-{}", hours(from), hours(from + length))));
+    }
     if script.is_day {
         // Ticks are up to a minute apart, and so are looks.
         policy.metric_window = Duration::from_secs(180);
@@ -31,6 +37,12 @@ pub(super) fn policy(rng: &mut Rng, script: &Script) -> Policy {
         policy.scaling.scale_down_cooldown = Duration::from_secs(280);
     }
     policy
+}
+
+/// How far a node's clock is ahead, in microseconds: mostly little, sometimes hours, either way.
+pub(super) fn clock(rng: &mut Rng) -> i64 {
+    let span = if rng.chance(25) { 4 * 3_600_000_000 } else { 20_000 };
+    i64::try_from(rng.between(0, 2 * span)).unwrap_or(0) - i64::try_from(span).unwrap_or(0)
 }
 
 /// How many managers there are: the first nodes. Never so many that a node would not be left that is none.

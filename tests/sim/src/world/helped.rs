@@ -1,0 +1,81 @@
+//! Who should have been helped by the end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use swarmguard_planner::facts::UpdateState;
+use swarmguard_wire::{NodeId, ServiceId};
+
+use super::World;
+use crate::swarmkit::Service;
+
+/// Who was not to be helped for a part of so long may still wait.
+const HELPED_WITHIN: Duration = Duration::from_secs(600);
+
+impl World {
+    /// Services with a sick replica that should have been moved: allowed to, and with a node to go to.
+    pub(super) fn could_have_been_moved(&self) -> Vec<ServiceId> {
+        let mut found = BTreeSet::new();
+        for task in self.suffering.sick.keys().filter_map(|id| self.kit.tasks.get(id)).filter(|task| task.is_running())
+        {
+            let Some(service) = self.kit.services.get(&task.service) else { continue };
+            // What a busy service has to do hides that a replica of it is sick.
+            if self.suffering.busy.contains_key(&task.service) || !self.could_be_helped(&task.service, service) {
+                continue;
+            }
+            let is_movable = service.spec["TaskTemplate"]["ContainerSpec"]["Mounts"].is_null();
+            let holding: BTreeSet<&NodeId> = self
+                .kit
+                .tasks
+                .values()
+                .filter(|other| other.service == task.service)
+                .filter_map(|other| other.node.as_ref())
+                .collect();
+            let has_room = self
+                .kit
+                .machines
+                .iter()
+                .any(|(id, machine)| machine.node.ready && machine.node.active && !holding.contains(id));
+            if is_movable && has_room {
+                found.insert(task.service.clone());
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Services that have more to do than their replicas can bear, and should have got more.
+    pub(super) fn could_have_grown(&self) -> Vec<ServiceId> {
+        let is_wanting = |(id, (total, _)): (&ServiceId, &(f32, _))| {
+            let service = self.kit.services.get(id)?;
+            let replicas = service.replicas();
+            let scaling = &self.policy.scaling;
+            let most = scaling.cpu_threshold.max(scaling.memory_threshold).max(scaling.network_threshold_min);
+            let is_high = total / replicas.max(1) as f32 > most;
+            (is_high && replicas < self.most(service) && self.could_be_helped(id, service)).then(|| id.clone())
+        };
+        self.suffering.busy.iter().filter_map(is_wanting).collect()
+    }
+
+    fn most(&self, service: &Service) -> u64 {
+        let chosen = service.spec["Labels"]["swarmguard.max"].as_str().and_then(|text| text.parse().ok());
+        chosen.unwrap_or(self.policy.scaling.max_replicas)
+    }
+
+    /// Its owner allows it, nothing stands in the way, and it is a quiet time for nobody.
+    fn could_be_helped(&self, id: &ServiceId, service: &Service) -> bool {
+        let labels = &service.spec["Labels"];
+        let min = labels["swarmguard.min"].as_str().and_then(|text| text.parse::<u64>().ok());
+        // Labels that do not go together have it observed only.
+        let makes_sense = min.is_none_or(|min| min <= self.most(service));
+        let allowed = makes_sense && labels["swarmguard.enable"] == "true" && labels["swarmguard.mode"].is_null();
+        let placement = &service.spec["TaskTemplate"]["Placement"];
+        let is_free = placement["Constraints"].is_null() && placement["MaxReplicas"].is_null();
+        let is_settled = service.update == UpdateState::Settled && service.hopeless_percent == 0;
+        let is_whole = self.kit.running(id) == service.replicas();
+        let is_led = self.managers.leader().is_some_and(|seat| seat.collector.is_some());
+        let (now, before) = (self.now.shifted(self.wall_ahead), (self.now - HELPED_WITHIN).shifted(self.wall_ahead));
+        let is_quiet = self.policy.quiet_hours.iter().any(|hours| hours.until(now).or(hours.until(before)).is_some())
+            || self.pauses.of(id.as_str(), before).is_some();
+        allowed && is_free && is_settled && is_whole && is_led && !is_quiet
+    }
+}
