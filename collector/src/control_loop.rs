@@ -3,13 +3,14 @@
 //! It wakes at each alert, each look at the Swarm and each action's end. Deciding is a function call without an await,
 //! so that no fact changes under it. Actions run as tasks of their own and report back; one service has one at a time.
 
+mod acting;
 mod pauses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmguard_daemon::presence::{Presence, chain};
+use swarmguard_daemon::presence::Presence;
 use swarmguard_influx::Sink;
 use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Leader, Swarm};
@@ -17,7 +18,7 @@ use swarmguard_planner::labels::LabelProblem;
 use swarmguard_planner::memory::{EndedBy, Past};
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pauses;
-use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
+use swarmguard_planner::{Memory, Outcome, Policy, checks, plan};
 use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -25,13 +26,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::{now, wall_ahead};
 use crate::events;
-use crate::executor::{self, Ended};
+use crate::executor::Ended;
 use crate::journal::{ActionRecord, State, record};
 use crate::state::Shared;
-use crate::swarm::{DockerSwarm, Mark, SwarmError};
-
-/// An action that could not be taken over is tried again after this.
-const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
+use crate::swarm::{DockerSwarm, SwarmError};
 
 /// How often the whole Swarm is read.
 const SWARM_READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -229,26 +227,6 @@ impl ControlLoop {
         self.decide(Waked::ByTime);
     }
 
-    /// Only beside the leader anything is done. Whatever is under way when another manager leads is left to the collector
-    /// beside that one, which finds its mark.
-    fn saw_leader(&mut self, leader: &Leader) {
-        if *leader == self.leader {
-            return;
-        }
-        match leader {
-            Leader::Here => tracing::info!("the manager here leads the Swarm: this collector acts"),
-            Leader::Elsewhere { node } => {
-                tracing::info!(leader = %node, "another manager leads the Swarm: standing by")
-            }
-            Leader::Unknown => tracing::warn!("it is not known which manager leads the Swarm: standing by"),
-        }
-        self.leader = leader.clone();
-        if *leader != Leader::Here {
-            std::mem::take(&mut self.running).into_values().for_each(|action| action.abort());
-            self.taking_over.clear();
-        }
-    }
-
     /// Plans, checks and hands over, without waiting for anything.
     fn decide(&mut self, waked: Waked) {
         let at = now();
@@ -299,73 +277,6 @@ impl ControlLoop {
         let swarm = state.fleet.facts().swarm();
         state.in_flight = swarm.map_or(0, |swarm| Claims::of(&self.memory, swarm, at).in_flight());
         state.within_hour = self.memory.begun_within_hour(at);
-    }
-
-    fn act(
-        &mut self,
-        action: Action,
-        because: Vec<String>,
-        policy: &Policy,
-        swarm: Option<&Swarm>,
-        decided_at: Timestamp,
-    ) -> Option<ActionRecord> {
-        let (docker, swarm) = (self.docker.clone()?, swarm?);
-        let (deadline, by) = (policy.action_deadline, swarm.seen_at + policy.leader_window);
-        self.actions += 1;
-        let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
-        let record = record::planned(id.clone(), &action, because, swarm, decided_at);
-        let (service, kind) = (action.trigger().service.clone(), action.kind());
-        self.memory.started(&service, kind, action.nodes(), decided_at);
-        let mark = Mark::new(id, &action, record.replicas_before, record.times);
-        let news = self.news.clone();
-        let running = record.clone();
-        let acted_on = service.clone();
-        let task = tokio::spawn(async move {
-            let ended = executor::execute(&docker, action, mark, deadline, by).await;
-            let record = Box::new(record);
-            let _ = news.send(News::Ended { service, kind, record, ended: Box::new(ended) }).await;
-        });
-        self.running.insert(acted_on, task.abort_handle());
-        Some(running)
-    }
-
-    /// Finishes or takes back what a collector before this one began.
-    fn take_over(&mut self, service: ServiceId) {
-        let Some(docker) = self.docker.clone() else { return };
-        if !self.taking_over.insert(service.clone()) {
-            return;
-        }
-        let (news, deadline) = (self.news.clone(), self.shared.state().rules.policy.action_deadline);
-        let service_name = self.service_name(&service);
-        let names = self.node_names();
-        let taken_over = service.clone();
-        let task = tokio::spawn(async move {
-            let message = match executor::take_over(&docker, &service, deadline).await {
-                Ok(Some((mark, ended))) => {
-                    let record = Box::new(record::taken_over(&service, service_name, &names, &mark));
-                    News::Ended { service, kind: mark.kind(), record, ended: Box::new(ended) }
-                }
-                Ok(None) => News::NothingToTakeOver { service },
-                Err(error) => {
-                    // Said once and tried again after a while: a person may be needed.
-                    tracing::warn!(service = %service_name, error = %chain(&error), "an action cannot be taken over");
-                    tokio::time::sleep(TAKE_OVER_PAUSE).await;
-                    News::NothingToTakeOver { service }
-                }
-            };
-            let _ = news.send(message).await;
-        });
-        self.running.insert(taken_over, task.abort_handle());
-    }
-
-    /// What is unfinished is taken over again, but not at once: what hindered it needs time.
-    fn try_again_later(&mut self, service: ServiceId) {
-        self.taking_over.insert(service.clone());
-        let news = self.news.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(TAKE_OVER_PAUSE).await;
-            let _ = news.send(News::NothingToTakeOver { service }).await;
-        });
     }
 
     fn action_ended(&mut self, service: &ServiceId, kind: ActionKind, mut record: ActionRecord, ended: &Ended) {

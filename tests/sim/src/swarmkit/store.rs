@@ -1,0 +1,134 @@
+//! What the manager's store has: tasks, services, nodes; and what changes in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use swarmguard_planner::facts::{Mode, Node, TaskState, UpdateState};
+use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId, Timestamp};
+
+/// What a task is, as the manager's store has it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The service's.
+    pub service: ServiceId,
+    /// Its slot.
+    pub slot: u64,
+    /// Its node, once it has one.
+    pub node: Option<NodeId>,
+    /// Its container, once it starts.
+    pub container: Option<ContainerId>,
+    /// How far it is, as its node said last.
+    pub state: TaskState,
+    /// Whether it is meant to run.
+    pub wanted: bool,
+    /// Since when it runs.
+    pub running_since: Option<Timestamp>,
+    /// The template it was made from, its placement left out, as text.
+    pub(super) template: String,
+    /// The placement it was made from.
+    pub(super) placement: Value,
+    /// When its state changes next, and to what.
+    pub(super) due: Option<(Timestamp, TaskState)>,
+    /// It will never become healthy.
+    pub hopeless: bool,
+    /// Not before this is it given a node.
+    pub(super) delayed_until: Timestamp,
+    /// Nor before these have ended.
+    pub(super) waits_for: Vec<TaskId>,
+}
+
+impl Task {
+    /// Whether it runs and is meant to.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.state == TaskState::Running && self.wanted
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.state != TaskState::Ended
+    }
+}
+
+/// A service, as the manager's store has it.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its spec, as its owner or SwarmGuard wrote it last.
+    pub spec: Value,
+    /// The one before.
+    pub previous: Value,
+    /// Its version index.
+    pub version: u64,
+    /// Where the last update stands.
+    pub update: UpdateState,
+    /// Percent of its tasks that never become healthy.
+    pub hopeless_percent: u64,
+    /// The template of its spec, the placement left out, as text.
+    pub(super) template: String,
+    /// Slots that have had a task.
+    pub(super) slots: BTreeSet<u64>,
+    /// Slots whose task is being replaced, and by which.
+    pub(super) replacing: BTreeMap<u64, TaskId>,
+    /// When the update counts as completed, if all is done by then.
+    pub(super) settles_at: Option<Timestamp>,
+}
+
+pub(super) fn template_of(spec: &Value) -> String {
+    let mut template = spec["TaskTemplate"].clone();
+    if let Some(template) = template.as_object_mut() {
+        template.remove("Placement");
+    }
+    template.to_string()
+}
+
+impl Service {
+    /// Replicas wanted.
+    #[must_use]
+    pub fn replicas(&self) -> u64 {
+        self.spec["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0)
+    }
+
+    /// How it is replicated.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        Mode::Replicated { replicas: self.replicas() }
+    }
+
+    pub(super) fn placement(&self) -> &Value {
+        &self.spec["TaskTemplate"]["Placement"]
+    }
+}
+
+/// A node, as it is and as the manager sees it.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// What the manager knows.
+    pub node: Node,
+    /// Whether it runs at all.
+    pub up: bool,
+    /// Whether the manager can reach it.
+    pub reachable: bool,
+    /// When the manager misses it, or hears from it again.
+    pub(super) due: Option<Timestamp>,
+}
+
+/// What changed within a step, for those who watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// A task began to run, healthy where there is a health check.
+    Runs(TaskId),
+    /// The manager has a task that ran healthily stopped, because of an update or a smaller number of replicas.
+    Stopped {
+        /// The task.
+        task: TaskId,
+        /// Its service.
+        service: ServiceId,
+        /// Others of the service that run.
+        left: u64,
+        /// Whether another task of its slot runs.
+        replaced: bool,
+        /// Whether it was made from another template than the service has now: its owner wants it replaced.
+        outdated: bool,
+    },
+    /// A task ended.
+    Ends(TaskId),
+}
