@@ -11,7 +11,10 @@ use crate::journal::{ActionRecord, State};
 pub fn action(record: &ActionRecord) -> Vec<String> {
     let mut sentences = record.because.clone();
     if sentences.is_empty() {
-        let kind = record.kind.replace('_', "-");
+        let kind = match record.kind.as_str() {
+            "migrate" => "migration".to_owned(),
+            kind => kind.replace('_', "-"),
+        };
         sentences.push(format!(
             "A {kind} of {} that another collector decided on: what it saw is in that one's journal.",
             record.service_name
@@ -28,7 +31,7 @@ fn done(record: &ActionRecord) -> Vec<String> {
     let times = &record.times;
     let after = |point: Option<Timestamp>, origin: Option<Timestamp>| Some(point?.millis_after(origin?) / 1e3);
     if let Some(seconds) = after(times.t4, times.t3) {
-        sentences.push(format!("Swarm was asked {seconds:.3} s after the decision."));
+        sentences.push(format!("Swarm was asked {:.1} ms after the decision.", seconds * 1e3));
     }
     let healthy = if record.has_healthcheck == Some(true) { " and was healthy" } else { "" };
     let what = match record.kind.as_str() {
@@ -159,7 +162,112 @@ pub fn utc(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::journal::TimeLine;
+
+    /// 26 November 2026, 01:00:00 UTC, and so many milliseconds.
+    fn at(millis: u64) -> Option<Timestamp> {
+        Some(Timestamp::from_micros(1_795_654_800_000_000) + Duration::from_millis(millis))
+    }
+
+    fn migration() -> ActionRecord {
+        ActionRecord {
+            id: "1-1".into(),
+            kind: "migrate".into(),
+            service: "s1".into(),
+            service_name: "web".into(),
+            state: State::Completed,
+            detail: None,
+            container: None,
+            cpu_percent: Some(95.0),
+            memory_percent: Some(40.0),
+            network_percent: Some(5.0),
+            from_node: Some("node1".into()),
+            to_node: Some("node3".into()),
+            replicas_before: 2,
+            replicas_after: 2,
+            has_healthcheck: Some(true),
+            running_min: Some(2),
+            downtime_ms: 0.0,
+            because: vec!["web is moved from node1 to node3: scenario 1.".into()],
+            ended_at: at(2_100),
+            times: TimeLine {
+                t0: at(0),
+                t1: at(1_001),
+                t2: at(1_002),
+                t3: at(1_003),
+                t4: at(1_010),
+                t5: at(1_900),
+                t6: at(2_050),
+            },
+            times_ms: [None; 7],
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut ActionRecord), expected: &[&str]) {
+        let mut record = migration();
+        change(&mut record);
+        assert_eq!(action(&record), expected);
+    }
+
+    #[test]
+    fn an_action_is_told_from_what_was_seen_to_what_came_of_it() {
+        check(
+            |_| {},
+            &[
+                "web is moved from node1 to node3: scenario 1.",
+                "Swarm was asked 7.0 ms after the decision.",
+                "The replacement ran and was healthy 1.9 s after the breach.",
+                "What was to go was gone 0.1 s later.",
+                "At least 2 tasks ran at every moment.",
+                "It is completed, and the service's spec is its owner's again.",
+                "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T1 alert sent +1.001 s, T2 received +1.002 s, T3 decided +1.003 s, \
+                 T4 Swarm asked +1.010 s, T5 replacement running +1.900 s, T6 old task gone +2.050 s.",
+            ],
+        );
+    }
+
+    #[test]
+    fn one_that_was_taken_back_says_why() {
+        check(
+            |record| {
+                record.state = State::Reverted;
+                record.detail = Some("what was asked for did not run within 60 s".into());
+                (record.times.t5, record.times.t6, record.running_min) = (None, None, Some(1));
+                (record.times.t1, record.times.t2) = (None, None);
+            },
+            &[
+                "web is moved from node1 to node3: scenario 1.",
+                "Swarm was asked 7.0 ms after the decision.",
+                "At least 1 task ran at every moment.",
+                "It was taken back, and the service's spec is its owner's again: what was asked for did not run within 60 s.",
+                "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T3 decided +1.003 s, T4 Swarm asked +1.010 s.",
+            ],
+        );
+    }
+
+    #[test]
+    fn one_that_another_collector_began_says_so() {
+        check(
+            |record| {
+                record.because.clear();
+                record.has_healthcheck = None;
+                record.detail = Some("taken over from a collector before".into());
+                record.times = TimeLine { t4: at(0), t5: at(3_000), t6: at(3_200), ..TimeLine::default() };
+                (record.running_min, record.downtime_ms) = (Some(0), 400.0);
+            },
+            &[
+                "A migration of web that another collector decided on: what it saw is in that one's journal.",
+                "The replacement ran 3.0 s after that.",
+                "What was to go was gone 0.2 s later.",
+                "For 0.4 s no task was seen running.",
+                "It is completed, and the service's spec is its owner's again: taken over from a collector before.",
+                "T4 Swarm asked at 2026-11-26 01:00:00.000 UTC, T5 replacement running +3.000 s, T6 old task gone +3.200 s.",
+            ],
+        );
+    }
 
     #[test]
     fn times_are_shown_in_utc() {

@@ -288,6 +288,37 @@ async fn health_is_that_of_the_view_of_the_swarm() {
 }
 
 #[tokio::test]
+async fn a_balancer_can_tell_the_collector_that_acts_from_those_that_stand_by() {
+    let mut collector = Collector::start().await;
+    let roles = [
+        (Leader::Here, "leader", 200),
+        (Leader::Elsewhere { node: Name::new("manager-2") }, "standby", 503),
+        (Leader::Unknown, "unknown", 503),
+    ];
+    for (leader, role, for_leader) in roles {
+        collector.shared.state().fleet.record_swarm(Swarm { leader, ..swarm() }, now());
+        let health = collector.get("/healthz").await;
+        assert_eq!((&health["role"], &health["status"]), (&Value::from(role), &Value::from("ok")));
+        assert_eq!(health["leader"].as_str(), (role == "standby").then_some("manager-2"));
+        assert_eq!(collector.send(Method::GET, "/healthz/leader", None, b"").await.status, for_leader, "{role}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_about_which_nothing_is_done_is_told_why() {
+    let mut collector = Collector::start().await;
+    let now_of = async |collector: &mut Collector| collector.get("/api/v1/services/web").await["now"][0].to_string();
+    let silent = now_of(&mut collector).await;
+    assert!(silent.contains("no agent has told of its containers lately"), "{silent}");
+    collector.send(Method::POST, "/alert", Some(MSGPACK), &alert(1)).await;
+    let high = now_of(&mut collector).await;
+    assert!(high.contains("the highest CPU is 95 % (high above 75)"), "{high}");
+    let unknown = collector.send(Method::GET, "/api/v1/services/nothing", None, b"").await;
+    assert_eq!(unknown.status, 404);
+    assert_eq!(collector.send(Method::GET, "/api/v1/actions/1-1", None, b"").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_pause_holds_at_once_and_waits_to_be_kept() {
     let mut collector = Collector::start().await;
     let answer =

@@ -7,7 +7,7 @@ use swarmguard_end_to_end::app::{App, Deployed};
 use swarmguard_end_to_end::stage::{Stage, wait_for};
 
 use crate::figures::{influx_count, influx_count_between, unix_ms};
-use crate::on_stage;
+use crate::{POLICY, on_stage};
 
 fn agents_run(stage: &Stage) -> Result<()> {
     for agent in &stage.agents {
@@ -56,6 +56,55 @@ fn an_action_whose_collector_died_is_finished_by_the_next_one() {
         ensure!(after.len() == 2 && !after.contains_key(sick), "{sick} was to go: {after:?}");
         Ok(())
     });
+}
+
+#[test]
+fn what_a_collector_did_is_known_to_the_next_one_and_told_in_words() {
+    on_stage(async |stage| {
+        let journal = format!("--journal={}", stage.lab.state_dir().join("journal.redb").display());
+        let policy: Vec<&str> = POLICY.into_iter().filter(|flag| !flag.contains("cooldown")).collect();
+        let policy = [&policy[..], &["--scenario1-cooldown-period=600", &journal]].concat();
+        stage.restart_collector(Some(&policy)).await?;
+        let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;
+        let sick = web.running(&stage.lab).await?.into_values().next().context("no replica runs")?;
+        web.ask(&stage.lab, sick.node, "/stress/cpu?target=95&duration=60&ramp=0").await?;
+        let action = stage.wait_for_action("web", 0, Duration::from_secs(30)).await?;
+        // Within the second that may be lost it might not be on disk yet.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stage.collector.kill().await?;
+        stage.restart_collector(None).await?;
+        let told = explain(stage, &action.id).await?;
+        for part in [
+            "web is moved from node",
+            "in a row (2 needed)",
+            "is the least in use",
+            "It is completed",
+            "T6 old task gone",
+        ] {
+            ensure!(told.contains(part), "{part:?} is missing:\n{told}");
+        }
+        println!("{told}");
+        let healthy = explain(stage, "web").await?;
+        ensure!(healthy.starts_with("Now\n") && healthy.contains(&action.id), "{healthy}");
+        let again = web.running(&stage.lab).await?.into_values().next().context("no replica runs")?;
+        web.ask(&stage.lab, again.node, "/stress/cpu?target=95&duration=60&ramp=0").await?;
+        wait_for("the cooldown to be the reason", Duration::from_secs(30), || async {
+            let told = explain(stage, "web").await?;
+            Ok(told.contains("the last migration was a short while ago").then_some(()))
+        })
+        .await?;
+        ensure!(stage.actions("web").await?.len() == 1, "it was moved within its cooldown");
+        stage.restart_collector(Some(&POLICY)).await
+    });
+}
+
+/// `swarmguard-collector explain`.
+async fn explain(stage: &Stage, what: &str) -> Result<String> {
+    let mut command = std::process::Command::new(&stage.binaries.collector);
+    command.args(["explain", what, "--collector", &stage.collector_url()]);
+    let output = command.output().context("starting the collector's program")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]
