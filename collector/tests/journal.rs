@@ -213,7 +213,7 @@ fn writer(path: &Path) -> (Child, BufReader<ChildStdout>) {
 fn killed_after(path: &Path, length: Duration) -> Vec<(usize, Duration)> {
     let (mut child, out) = writer(path);
     let reader = std::thread::spawn(move || {
-        let numbers = out.lines().map_while(Result::ok).filter_map(|line| Some((line, Instant::now())));
+        let numbers = out.lines().map_while(Result::ok).map(|line| (line, Instant::now()));
         let put = numbers.filter_map(|(line, seen)| Some((line.strip_prefix("put ")?.parse::<usize>().ok()?, seen)));
         put.collect::<Vec<_>>()
     });

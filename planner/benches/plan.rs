@@ -6,6 +6,7 @@
 //! All of that with nothing of it in a cache, as it is for a collector that plans once in a while; `warm` is over and over.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark's own world is as it should be")]
 
 use std::collections::{BTreeMap, BTreeSet};

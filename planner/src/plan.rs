@@ -147,7 +147,7 @@ pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> 
     let known = AllKnown::of(facts, swarm, index);
     let services = swarm.services.iter().enumerate();
     let mut wanted: Vec<Wanted<'_>> = services
-        .filter_map(|(number, (id, service))| Wanted::of(&known, number, swarm, id, service, policy, memory, now))
+        .filter_map(|(number, (id, service))| Wanted::of(&known, number, id, service, policy, memory, now))
         .collect();
     if wanted.is_empty() {
         return Vec::new();
@@ -194,6 +194,7 @@ pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> 
 
 /// What is known of all running containers, by the places of the index.
 struct AllKnown<'a> {
+    swarm: &'a Swarm,
     index: &'a Index,
     nodes: Vec<&'a NodeId>,
     by_agent: Vec<Option<&'a Window>>,
@@ -207,7 +208,7 @@ impl<'a> AllKnown<'a> {
         let (by_agent, agents) = index.look(&facts.containers);
         let (by_hand, hands) = index.look(&facts.by_hand);
         let glances = agents.into_iter().zip(hands).map(|(agent, hand)| [agent, hand]).collect();
-        Self { index, nodes: swarm.nodes.keys().collect(), by_agent, by_hand, glances }
+        Self { swarm, index, nodes: swarm.nodes.keys().collect(), by_agent, by_hand, glances }
     }
 
     /// Of the service of this number.
@@ -242,7 +243,6 @@ impl<'a> Wanted<'a> {
     fn of(
         known: &AllKnown<'a>,
         number: usize,
-        swarm: &Swarm,
         id: &'a ServiceId,
         service: &'a Service,
         policy: &Policy,
@@ -257,7 +257,7 @@ impl<'a> Wanted<'a> {
         }
         let (containers, are_all) = (known.of_service(number), known.index.running(number).2);
         let since = memory.last_ended(id);
-        let mut findings = rules::findings(containers.clone(), &policy, since, swarm.seen_at, now);
+        let mut findings = rules::findings(containers.clone(), &policy, since, known.swarm.seen_at, now);
         // While one container has too much to do, the service is not idle, whatever the others do.
         if findings.is_empty() && are_all {
             findings.extend(rules::idle(containers.clone(), service, memory.scaled_from(id, service), &policy, now));

@@ -74,15 +74,15 @@ impl World {
             }
             What::Pause(length) => {
                 let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
-                let until = Some(self.now.shifted(self.wall_ahead) + seconds(length));
-                let pause = Pause { until, reason: None };
+                let until = self.now.shifted(self.wall_ahead) + seconds(length);
+                let pause = Pause { until: Some(until), reason: None };
                 let is_of_all = rng.chance(30);
                 let whom = rng.pick(&services).filter(|_| !is_of_all);
                 match whom {
                     Some(service) => drop(self.pauses.services.insert(service.to_string(), pause)),
                     None => self.pauses.all = Some(pause),
                 }
-                self.judge.paused(whom, until.unwrap_or_default(), self.now);
+                self.judge.paused(whom, until, self.now);
             }
             What::Crash => {
                 let running = self.running();
