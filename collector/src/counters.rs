@@ -30,6 +30,8 @@ pub struct Gauges {
     pub in_flight: usize,
     /// Actions begun within the last hour.
     pub within_hour: usize,
+    /// Whether the manager here leads the Swarm, and this collector acts.
+    pub leader: bool,
     /// Whether everything is paused, or it is a quiet hour.
     pub quiet: bool,
     /// Services paused one by one.
@@ -54,12 +56,13 @@ impl Counters {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
         }
-        let Gauges { in_flight, within_hour, quiet, services_paused } = *gauges;
+        let Gauges { in_flight, within_hour, leader, quiet, services_paused } = *gauges;
         let seconds = decision_us_max as f64 / 1e6;
         let gauges = [
             ("swarmguard_decision_seconds_max", "Longest time from an alert's arrival to its decision.", seconds),
             ("swarmguard_actions_in_flight", "Actions under way.", in_flight as f64),
             ("swarmguard_actions_within_hour", "Actions begun within the last hour.", within_hour as f64),
+            ("swarmguard_leader", "Whether this collector acts.", f64::from(u8::from(leader))),
             ("swarmguard_quiet", "Whether everything is paused, or it is a quiet hour.", f64::from(u8::from(quiet))),
             ("swarmguard_services_paused", "Services paused one by one.", services_paused as f64),
         ];

@@ -178,6 +178,32 @@ fn a_file_that_is_in_use_or_is_none_is_refused_and_said_so() {
     assert!(Disk::open(&none, at(NOW)).is_err());
 }
 
+/// Entries as the first layout has them. They are read for ever.
+const OF_LAYOUT_1: [&str; 2] = [
+    r#"{"entry":"action","id":"1-1","kind":"migrate","service":"s1","service_name":"web","state":"completed","detail":null,"container":null,"cpu_percent":95.0,"memory_percent":null,"network_percent":null,"from_node":"node1","to_node":null,"replicas_before":2,"replicas_after":2,"has_healthcheck":true,"running_min":null,"downtime_ms":0.0,"because":["web is moved."],"ended_at":8640002000000,"times":{"t0":null,"t1":null,"t2":null,"t3":8640000000000,"t4":null,"t5":null,"t6":null},"times_ms":[null,null,null,null,null,null,null]}"#,
+    r#"{"entry":"decision","at":8640000000000,"service":"s1","service_name":"web","sentences":["Nothing is done."]}"#,
+];
+
+#[test]
+fn what_the_first_layout_has_is_read_for_ever() {
+    let entries = OF_LAYOUT_1.map(|text| serde_json::from_str::<Entry>(text).unwrap());
+    let record = Entry::Action(Box::new(action("1-1", State::Completed, NOW, Some(NOW + 2))));
+    assert_eq!(entries, [record, told(NOW, "Nothing is done.".into())]);
+}
+
+#[test]
+fn a_journal_of_a_later_version_is_refused_and_left_as_it_is() {
+    const ABOUT: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("about");
+    let folder = Folder::new("later");
+    let database = redb::Database::create(folder.file()).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(ABOUT).unwrap().insert("layout", 2).unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let error = Disk::open(&folder.file(), at(NOW)).unwrap_err().to_string();
+    assert!(error.contains("written by a later version (layout 2"), "{error}");
+}
+
 #[test]
 fn cooldowns_and_counts_are_what_they_were() {
     let past = |state, ended| action("1-1", state, 50, ended).past();

@@ -190,20 +190,23 @@ impl Disk {
     }
 }
 
-/// Makes the tables, and says which layout they have.
+/// Makes the tables, unless they are of a later layout, and says which they have. What has come to an entry since the first
+/// layout is absent in older ones.
 fn prepare(database: &Database) -> Result<u64, DiskError> {
     let write = database.begin_write().map_err(failed)?;
     let found = {
-        write.open_table(ENTRIES).map_err(failed)?;
-        write.open_table(ACTIONS).map_err(failed)?;
         let mut about = write.open_table(ABOUT).map_err(failed)?;
-        let found = about.get("layout").map_err(failed)?.map(|found| found.value());
-        if found.is_none() {
+        let found = about.get("layout").map_err(failed)?.map(|found| found.value()).unwrap_or(LAYOUT);
+        if found <= LAYOUT {
             about.insert("layout", LAYOUT).map_err(failed)?;
+            write.open_table(ENTRIES).map_err(failed)?;
+            write.open_table(ACTIONS).map_err(failed)?;
         }
-        found.unwrap_or(LAYOUT)
+        found
     };
-    write.commit().map_err(failed)?;
+    if found <= LAYOUT {
+        write.commit().map_err(failed)?;
+    }
     Ok(found)
 }
 

@@ -53,6 +53,7 @@ pub(super) fn metrics(shared: &Shared) -> Answer {
     let gauges = Gauges {
         in_flight: state.in_flight,
         within_hour: state.within_hour,
+        leader: facts.swarm().is_some_and(|swarm| swarm.leader == Leader::Here),
         quiet: is_quiet || facts.pauses.all.as_ref().is_some_and(|pause| pause.holds(wall)),
         services_paused: facts.pauses.services.values().filter(|pause| pause.holds(wall)).count(),
     };
