@@ -18,9 +18,10 @@ const SERVICE: &str = "moved";
 const LOOK_PAUSE: Duration = Duration::from_millis(25);
 /// As the model's.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// Nothing has happened for so long: what a crash leads to comes after five seconds.
-const SETTLED_AFTER: Duration = Duration::from_millis(1_500);
-const CRASH_SETTLED_AFTER: Duration = Duration::from_millis(6_500);
+/// Nothing has happened for so long: what a crash leads to comes after [`RESTART_DELAY`].
+const SETTLED_AFTER: Duration = Duration::from_millis(800);
+const CRASH_SETTLED_AFTER: Duration = Duration::from_millis(2_500);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 fn scripts() -> Result<Vec<PathBuf>> {
@@ -150,8 +151,10 @@ async fn apply(stage: &Stage, what: What, tasks: &[Seen]) -> Result<()> {
     }
 }
 
-/// How long Swarm looks on after each task changes nothing of what moves.
+/// How long Swarm looks on after each task, and waits before it starts one anew, changes nothing of what moves.
 fn hasten(spec: &mut Value) {
+    let delay = u64::try_from(RESTART_DELAY.as_nanos()).unwrap_or(u64::MAX);
+    spec["TaskTemplate"]["RestartPolicy"] = json!({ "Condition": "any", "Delay": delay });
     spec["UpdateConfig"]["Monitor"] = json!(500_000_000);
     spec["RollbackConfig"] =
         json!({ "Parallelism": 1, "Monitor": 500_000_000, "Order": spec["UpdateConfig"]["Order"] });
