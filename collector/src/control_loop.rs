@@ -49,6 +49,8 @@ enum News {
     PausesSaved(Pauses, Result<(), SwarmError>),
     /// An action ended.
     Ended { service: ServiceId, kind: ActionKind, record: Box<ActionRecord>, ended: Box<Ended> },
+    /// An action that another collector began is gone on with.
+    TakenOver { record: Box<ActionRecord> },
     /// There was nothing to take over after all.
     NothingToTakeOver { service: ServiceId },
 }
@@ -161,6 +163,7 @@ impl ControlLoop {
                         read.reset_immediately();
                     }
                     News::PausesSaved(pauses, result) => self.pauses_saved(&pauses, result),
+                    News::TakenOver { record } => self.shared.state().journal.record_action(*record),
                     News::NothingToTakeOver { service } => {
                         self.running.remove(&service);
                         self.taking_over.remove(&service);
@@ -218,6 +221,11 @@ impl ControlLoop {
             let mut state = self.shared.state();
             state.journal.retain_services(|id| swarm.services.contains_key(id));
             self.labels.tell(&swarm, &state.rules.policy);
+            let is_over = |service: &ServiceId| {
+                self.memory.in_flight(service).is_none()
+                    && swarm.services.get(service).is_none_or(|found| !found.action_marked)
+            };
+            state.journal.hand_over("its end was not seen by this collector", is_over);
             state.fleet.record_swarm(swarm, now());
             state.labelled_thresholds = state.fleet.labelled_thresholds(&state.rules.policy);
         }
@@ -241,7 +249,9 @@ impl ControlLoop {
             if news.is_new {
                 tracing::info!(service = %decision.service_name, "{decision}");
             }
+            // Those that stand by would say the same of the same.
             if news.is_kept
+                && self.leader == Leader::Here
                 && let Some(sink) = &mut self.sink
             {
                 events::write_decision(sink, &decision, unix_ns(at));
@@ -282,7 +292,7 @@ impl ControlLoop {
     fn action_ended(&mut self, service: &ServiceId, kind: ActionKind, mut record: ActionRecord, ended: &Ended) {
         let at = now();
         self.running.remove(service);
-        if ended.state == State::Unfinished {
+        if ended.state == State::Unfinished && self.leader == Leader::Here {
             self.try_again_later(service.clone());
         } else {
             self.taking_over.remove(service);
@@ -292,7 +302,7 @@ impl ControlLoop {
         match ended.state {
             State::Refused => self.memory.refused(service, at),
             State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, at),
-            State::Unfinished => self.memory.ended(service, kind, EndedBy::Nobody, at),
+            State::Unfinished | State::HandedOver => self.memory.ended(service, kind, EndedBy::Nobody, at),
             State::Running | State::Completed | State::Reverted | State::Left => {
                 self.memory.ended(service, kind, EndedBy::Us, at);
             }
@@ -320,7 +330,13 @@ impl ControlLoop {
             State::Completed => {
                 tracing::info!(%service, %kind, from, to, %replicas, breach_to_running_ms = took, "action completed")
             }
-            State::Running | State::Reverted | State::Left | State::Refused | State::Superseded | State::Unfinished => {
+            State::Running
+            | State::Reverted
+            | State::Left
+            | State::Refused
+            | State::Superseded
+            | State::Unfinished
+            | State::HandedOver => {
                 tracing::warn!(%service, %kind, %outcome, detail = record.detail, "action not completed");
             }
         }

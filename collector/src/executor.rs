@@ -72,18 +72,10 @@ pub async fn execute(docker: &DockerSwarm, action: Action, mut mark: Mark, deadl
     run(docker, &service, course, step).await
 }
 
-/// Takes over an action that was begun before, by whomever. `None` if there is none after all.
-///
-/// # Errors
-/// When the mark cannot be read, or the service not be asked for.
-pub async fn take_over(
-    docker: &DockerSwarm,
-    service: &ServiceId,
-    deadline: Duration,
-) -> Result<Option<(Mark, Ended)>, SwarmError> {
-    let Some(mark) = docker.mark(service).await? else { return Ok(None) };
-    let (course, step) = Course::take_over(mark.clone(), deadline, now());
-    Ok(Some((mark, run(docker, service, course, step).await)))
+/// Goes on with an action that was begun before, by whomever, and has this mark.
+pub async fn take_over(docker: &DockerSwarm, service: &ServiceId, mark: Mark, deadline: Duration) -> Ended {
+    let (course, step) = Course::take_over(mark, deadline, now());
+    run(docker, service, course, step).await
 }
 
 async fn run(docker: &DockerSwarm, service: &ServiceId, mut course: Course, mut step: Step) -> Ended {

@@ -58,15 +58,19 @@ fn done(record: &ActionRecord) -> Vec<String> {
 fn outcome(record: &ActionRecord) -> String {
     let text = match record.state {
         State::Running => "It is under way",
-        State::Completed => "It is completed, and the service's spec is its owner's again",
-        State::Reverted => "It was taken back, and the service's spec is its owner's again",
-        State::Left => "It was left to Swarm, and the service's spec is its owner's again",
+        State::Completed => "It is completed, and what it overwrote in the service's spec is as it was",
+        State::Reverted => "It was taken back, and the service's spec is as it was",
+        State::Left => "It was left to Swarm, and what it overwrote in the service's spec is as it was",
         State::Refused => "It was refused, and nothing was changed",
         State::Superseded => "Somebody else changed the service meanwhile, and what they wrote stays",
         State::Unfinished => "It could not be finished yet, and is tried again",
+        State::HandedOver => "What came of it is not known here",
     };
-    let detail = record.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-    format!("{text}{detail}.")
+    match &record.detail {
+        None => format!("{text}."),
+        Some(detail) if record.state == State::Completed => format!("{text} ({detail})."),
+        Some(detail) => format!("{text}: {detail}."),
+    }
 }
 
 fn time_line(record: &ActionRecord) -> String {
@@ -161,7 +165,7 @@ pub fn utc(at: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -172,7 +176,7 @@ mod tests {
         Some(Timestamp::from_micros(1_795_654_800_000_000) + Duration::from_millis(millis))
     }
 
-    fn migration() -> ActionRecord {
+    pub(crate) fn migration() -> ActionRecord {
         ActionRecord {
             id: "1-1".into(),
             kind: "migrate".into(),
@@ -222,7 +226,7 @@ mod tests {
                 "The replacement ran and was healthy 1.9 s after the breach.",
                 "What was to go was gone 0.1 s later.",
                 "At least 2 tasks ran at every moment.",
-                "It is completed, and the service's spec is its owner's again.",
+                "It is completed, and what it overwrote in the service's spec is as it was.",
                 "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T1 alert sent +1.001 s, T2 received +1.002 s, T3 decided +1.003 s, \
                  T4 Swarm asked +1.010 s, T5 replacement running +1.900 s, T6 old task gone +2.050 s.",
             ],
@@ -242,7 +246,7 @@ mod tests {
                 "web is moved from node1 to node3: scenario 1.",
                 "Swarm was asked 7.0 ms after the decision.",
                 "At least 1 task ran at every moment.",
-                "It was taken back, and the service's spec is its owner's again: what was asked for did not run within 60 s.",
+                "It was taken back, and the service's spec is as it was: what was asked for did not run within 60 s.",
                 "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T3 decided +1.003 s, T4 Swarm asked +1.010 s.",
             ],
         );
@@ -263,7 +267,7 @@ mod tests {
                 "The replacement ran 3.0 s after that.",
                 "What was to go was gone 0.2 s later.",
                 "For 0.4 s no task was seen running.",
-                "It is completed, and the service's spec is its owner's again: taken over from a collector before.",
+                "It is completed, and what it overwrote in the service's spec is as it was (taken over from a collector before).",
                 "T4 Swarm asked at 2026-11-26 01:00:00.000 UTC, T5 replacement running +3.000 s, T6 old task gone +3.200 s.",
             ],
         );

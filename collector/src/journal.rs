@@ -6,11 +6,13 @@ pub mod disk;
 pub(crate) mod record;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use swarmguard_planner::memory::{EndedBy, Past};
-use swarmguard_planner::plan::{ActionKind, Decision};
+use swarmguard_planner::plan::{ActionKind, Decision, Observed};
+use swarmguard_planner::{Outcome, Withheld};
 use swarmguard_wire::{ServiceId, Timestamp};
 
 use disk::{Disk, Entry, Told};
@@ -23,6 +25,9 @@ pub const TOLD_MAX: usize = 10;
 
 /// Decisions about a service that follow one another faster are not all kept: those to act always are, as actions.
 const TOLD_APART: Duration = Duration::from_secs(10);
+
+/// A service about which nothing was decided for so long was calm: the same reason after that is told anew.
+const CALM_AFTER: Duration = Duration::from_secs(60);
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +48,8 @@ pub enum State {
     Superseded,
     /// The mark could not be taken away; the next look at the Swarm tries again.
     Unfinished,
+    /// Another collector goes on with it, or went on: what came of it this one does not know.
+    HandedOver,
 }
 
 impl State {
@@ -56,6 +63,7 @@ impl State {
             Self::Refused => "refused",
             Self::Superseded => "superseded",
             Self::Unfinished => "unfinished",
+            Self::HandedOver => "handed_over",
         }
     }
 }
@@ -152,7 +160,7 @@ impl ActionRecord {
         let by = match self.state {
             State::Refused => return None,
             State::Superseded => EndedBy::Somebody,
-            State::Running | State::Unfinished => EndedBy::Nobody,
+            State::Running | State::Unfinished | State::HandedOver => EndedBy::Nobody,
             State::Completed | State::Reverted | State::Left => EndedBy::Us,
         };
         let kinds = [ActionKind::Migrate, ActionKind::ScaleUp, ActionKind::ScaleDown];
@@ -178,7 +186,17 @@ pub struct Journal {
     actions: VecDeque<ActionRecord>,
     decisions: BTreeMap<ServiceId, DecisionRecord>,
     told: BTreeMap<String, VecDeque<Told>>,
+    /// The last decision to do nothing that was kept, of each service.
+    kept: BTreeMap<ServiceId, Kept>,
     disk: Option<Disk>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    reason: Reason,
+    at: Timestamp,
+    /// When one was made last.
+    decided_at: Timestamp,
 }
 
 /// What is new about a decision.
@@ -241,43 +259,65 @@ impl Journal {
         self.actions.push_back(record);
     }
 
+    /// Closes the records of actions on these services that are under way, as far as this collector knows.
+    pub fn hand_over(&mut self, why: &str, of: impl Fn(&ServiceId) -> bool) {
+        let is_open = |record: &&mut ActionRecord| matches!(record.state, State::Running | State::Unfinished);
+        for record in self.actions.iter_mut().filter(is_open) {
+            if record.service.parse().is_ok_and(|service| of(&service)) {
+                record.state = State::HandedOver;
+                record.detail = Some(why.to_owned());
+                self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(record.clone()))));
+            }
+        }
+    }
+
     /// Keeps a decision as the service's last; says what is new about it.
     pub fn record_decision(&mut self, decision: &Decision, now: Timestamp) -> News {
         let record = DecisionRecord { at: now, decision: decision.clone() };
         let before = self.decisions.insert(decision.service.clone(), record);
-        let is_new = before.is_none_or(|before| {
-            std::mem::discriminant(&before.decision.outcome) != std::mem::discriminant(&decision.outcome)
-                || reason(&before.decision) != reason(decision)
-        });
-        let last = self.told.get(decision.service.as_str()).and_then(|told| told.back());
-        let is_act = matches!(decision.outcome, swarmguard_planner::Outcome::Act { .. });
-        let is_kept = is_new && !is_act && last.is_none_or(|last| now.since(last.at) >= TOLD_APART);
-        if is_kept {
-            let told = Told {
-                at: now,
-                service: decision.service.to_string(),
-                service_name: decision.service_name.to_string(),
-                sentences: decision.explain(),
-            };
-            self.disk.iter().for_each(|disk| disk.put(Entry::Decision(told.clone())));
-            self.tell(told);
+        let is_new = before.is_none_or(|before| reason(&before.decision) != reason(decision));
+        News { is_new, is_kept: self.keep(decision, now) }
+    }
+
+    /// Keeps a decision to do nothing if its reason is another than that of the last one kept, or than before the service was
+    /// calm, and that is a while ago. A row that has just begun is no reason yet.
+    fn keep(&mut self, decision: &Decision, now: Timestamp) -> bool {
+        let has_begun = |withheld: &Withheld| matches!(withheld, Withheld::Streak { .. });
+        match &decision.outcome {
+            Outcome::Act { .. } => return false,
+            Outcome::Withhold { withheld } if has_begun(withheld) => return false,
+            Outcome::Withhold { .. } | Outcome::Observe { .. } => {}
         }
-        News { is_new, is_kept }
+        let reason = reason(decision);
+        if let Some(Kept { reason: last, at, decided_at }) = self.kept.get_mut(&decision.service) {
+            let is_same = *last == reason && now.since(*decided_at) < CALM_AFTER;
+            *decided_at = now;
+            if is_same || now.since(*at) < TOLD_APART {
+                return false;
+            }
+        }
+        self.kept.insert(decision.service.clone(), Kept { reason, at: now, decided_at: now });
+        let told = Told {
+            at: now,
+            service: decision.service.to_string(),
+            service_name: decision.service_name.to_string(),
+            sentences: decision.explain(),
+        };
+        self.disk.iter().for_each(|disk| disk.put(Entry::Decision(told.clone())));
+        self.tell(told);
+        true
     }
 
     /// Forgets decisions for services that are gone.
     pub fn retain_services(&mut self, exists: impl Fn(&ServiceId) -> bool) {
         self.decisions.retain(|service, _| exists(service));
+        self.kept.retain(|service, _| exists(service));
         self.told.retain(|service, _| service.parse().is_ok_and(|service| exists(&service)));
     }
 
-    /// An action by its identifier, from disk if it is not in memory any more.
-    pub fn action(&self, id: &str) -> Option<ActionRecord> {
-        if let Some(found) = self.actions.iter().rfind(|record| record.id == id) {
-            return Some(found.clone());
-        }
-        // A disk that fails is said by whoever writes to it.
-        self.disk.as_ref()?.action(id).ok().flatten()
+    /// An action by its identifier, as far as it is in memory.
+    pub fn action(&self, id: &str) -> Option<&ActionRecord> {
+        self.actions.iter().rfind(|record| record.id == id)
     }
 
     /// The last decisions to do nothing about a service, oldest first.
@@ -296,10 +336,19 @@ impl Journal {
     }
 }
 
-fn reason(decision: &Decision) -> Option<std::mem::Discriminant<swarmguard_planner::Withheld>> {
+/// What tells one decision from another, numbers left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Act(ActionKind),
+    Observe(ActionKind, Discriminant<Observed>),
+    Withhold(Discriminant<Withheld>),
+}
+
+fn reason(decision: &Decision) -> Reason {
     match &decision.outcome {
-        swarmguard_planner::Outcome::Withhold { withheld } => Some(std::mem::discriminant(withheld)),
-        swarmguard_planner::Outcome::Act { .. } | swarmguard_planner::Outcome::Observe { .. } => None,
+        Outcome::Act { action } => Reason::Act(action.kind()),
+        Outcome::Observe { action, because } => Reason::Observe(action.kind(), discriminant(because)),
+        Outcome::Withhold { withheld } => Reason::Withhold(discriminant(withheld)),
     }
 }
 
@@ -307,7 +356,75 @@ fn reason(decision: &Decision) -> Option<std::mem::Discriminant<swarmguard_plann
 mod tests {
     use std::time::Duration;
 
+    use swarmguard_planner::plan::{Grounds, Thresholds};
+    use swarmguard_planner::rules::Condition;
+    use swarmguard_wire::{ContainerId, Name};
+
     use super::*;
+
+    fn decision(outcome: Outcome) -> Decision {
+        let at = Timestamp::default();
+        let thresholds = Thresholds { cpu: 75.0, memory: 80.0, network: 35.0, ticks: 2 };
+        Decision {
+            service: "s1".parse().unwrap(),
+            service_name: Name::new("web"),
+            container: ContainerId::new([1; 32]),
+            condition: Condition::Sick,
+            grounds: Grounds {
+                node: Name::new("node1"),
+                cpu_percent: Some(95.0),
+                memory_percent: None,
+                network_percent: None,
+                ticks: 2,
+                since: at,
+                at,
+                thresholds,
+                running: 1,
+                replicas: Some(1),
+            },
+            outcome,
+        }
+    }
+
+    fn withheld(withheld: Withheld) -> Decision {
+        decision(Outcome::Withhold { withheld })
+    }
+
+    /// Decisions at these seconds, and which of them are kept.
+    fn check(decisions: &[(u64, Withheld)], kept: &[u64]) {
+        let mut journal = Journal::default();
+        for (second, reason) in decisions {
+            journal.record_decision(&withheld(reason.clone()), Timestamp::from_micros(second * 1_000_000));
+        }
+        let service = "s1".parse().unwrap();
+        let told = journal.told(&service).map(|told| told.at.as_micros() / 1_000_000);
+        assert_eq!(told.collect::<Vec<_>>(), kept, "of {decisions:?}");
+    }
+
+    #[test]
+    fn the_reason_that_lasts_is_kept_and_once() {
+        let streak = Withheld::Streak { seen: 1, needed: 2 };
+        let max = |max| Withheld::MaxReplicas { max };
+        let global = Withheld::NotReplicated;
+        check(&[(1, streak.clone()), (2, max(3)), (3, max(3)), (4, max(3))], &[2]);
+        check(
+            &[(1, max(3)), (2, global.clone()), (9, global.clone()), (11, global.clone()), (12, global.clone())],
+            &[1, 11],
+        );
+        check(&[(1, max(3)), (30, max(3)), (90, max(3)), (91, max(3))], &[1, 90]);
+        check(&[(1, streak.clone()), (2, streak)], &[]);
+    }
+
+    #[test]
+    fn an_action_whose_end_was_not_seen_is_not_under_way_for_ever() {
+        let mut journal = Journal::default();
+        let record = ActionRecord { service: "s1".into(), ..crate::explain::tests::migration() };
+        journal.record_action(ActionRecord { state: State::Running, ..record.clone() });
+        journal.record_action(ActionRecord { id: "1-2".into(), ..record });
+        journal.hand_over("another collector leads", |_| true);
+        let states: Vec<_> = journal.actions().map(|record| (record.state.clone(), record.detail.is_some())).collect();
+        assert_eq!(states, [(State::HandedOver, true), (State::Completed, false)]);
+    }
 
     #[test]
     fn a_time_line_is_told_in_milliseconds_since_the_breach() {

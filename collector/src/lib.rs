@@ -99,8 +99,7 @@ pub async fn run(source: Source, shutdown: impl Future<Output = ()>) -> anyhow::
     // Waits until the loop, and with it the sink, is gone.
     let _ = deciding.await;
     if let Some(file) = journal_file {
-        // A few entries at most.
-        file.flush();
+        file.flush(FLUSH_AT_STOP_MAX);
     }
     drop(stop_writer);
     if let Some(writer) = writer

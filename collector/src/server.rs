@@ -91,7 +91,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         "/api/v1/resume" => pause::resume(&shared, request).await,
         "/api/v1/actions" => show::actions(&shared),
         path => match one_of(path) {
-            Some(One::Action(id)) => show_one::action(&shared, id),
+            Some(One::Action(id)) => show_one::action(&shared, id).await,
             Some(One::Service(name)) => show_one::service(&shared, name),
             None => refusal(StatusCode::NOT_FOUND, &format!("no such path: {path}")),
         },

@@ -44,6 +44,9 @@ fn at(second: u64) -> Timestamp {
     Timestamp::from_micros(second * 1_000_000)
 }
 
+/// Longer than any disk takes.
+const LIMIT: Duration = Duration::from_secs(20);
+
 const NOW: u64 = 100 * 24 * 3_600;
 
 fn told(second: u64, text: String) -> Entry {
@@ -81,7 +84,7 @@ fn reopened(path: &Path, entries: impl IntoIterator<Item = Entry>) -> Vec<Entry>
     let (disk, _) = Disk::open(path, at(NOW)).unwrap();
     for entry in entries {
         disk.put(entry);
-        disk.flush();
+        disk.flush(LIMIT);
     }
     closed(disk);
     open(path).1
@@ -89,7 +92,7 @@ fn reopened(path: &Path, entries: impl IntoIterator<Item = Entry>) -> Vec<Entry>
 
 /// The writer's thread ends a moment after the last that could send to it.
 fn closed(disk: Disk) {
-    disk.flush();
+    disk.flush(LIMIT);
     drop(disk);
 }
 
@@ -120,11 +123,11 @@ fn an_action_is_found_by_its_identifier_long_after() {
     let (disk, _) = Disk::open(&folder.file(), at(NOW)).unwrap();
     let record = action("1-1", State::Completed, NOW, Some(NOW + 2));
     disk.put(Entry::Action(Box::new(record.clone())));
-    disk.flush();
+    disk.flush(LIMIT);
     assert_eq!(disk.action("1-1").unwrap(), Some(record.clone()));
     assert_eq!(disk.action("1-2").unwrap(), None);
-    let journal = Journal::on(disk, Vec::new());
-    assert_eq!(journal.action("1-1"), Some(record));
+    let journal = Journal::on(disk, vec![Entry::Action(Box::new(record.clone()))]);
+    assert_eq!(journal.action("1-1"), Some(&record));
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn there_are_never_more_entries_than_the_most() {
     for number in 0..ENTRIES_MAX + 100 {
         disk.put(told(NOW, number.to_string()));
         if number % 500 == 0 {
-            disk.flush();
+            disk.flush(LIMIT);
         }
     }
     closed(disk);
@@ -167,15 +170,24 @@ fn there_are_never_more_entries_than_the_most() {
 }
 
 #[test]
-fn a_file_that_is_in_use_or_is_none_is_refused_and_said_so() {
-    let folder = Folder::new("refused");
-    let (disk, _) = Disk::open(&folder.file(), at(NOW)).unwrap();
+fn a_file_that_is_in_use_is_refused_and_said_so() {
+    let folder = Folder::new("in-use");
+    let (_disk, _) = Disk::open(&folder.file(), at(NOW)).unwrap();
     let error = Disk::open(&folder.file(), at(NOW)).unwrap_err().to_string();
-    assert!(error.contains("is another collector using it?"), "{error}");
-    drop(disk);
-    let none = folder.0.join("none.redb");
-    std::fs::write(&none, "this is no database, and never was one").unwrap();
-    assert!(Disk::open(&none, at(NOW)).is_err());
+    assert!(error.contains("another collector has it"), "{error}");
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
+    let folder = Folder::new("damaged");
+    std::fs::write(folder.file(), "this is no database, and never was one").unwrap();
+    assert_eq!(reopened(&folder.file(), [told(NOW, "new".into())]), [told(NOW, "new".into())]);
+    let aside = std::fs::read_to_string(folder.0.join("journal.redb.damaged")).unwrap();
+    assert!(aside.starts_with("this is no database"));
+    let other = folder.0.join("notes.txt");
+    std::fs::write(&other, "somebody's notes").unwrap();
+    assert!(Disk::open(&other, at(NOW)).is_err());
+    assert_eq!(std::fs::read_to_string(other).unwrap(), "somebody's notes", "what is no journal's is left alone");
 }
 
 /// Entries as the first layout has them. They are read for ever.

@@ -149,6 +149,11 @@ impl Memory {
         }
     }
 
+    /// From now on another collector is at work on whatever is under way.
+    pub fn leave_to_others(&mut self) {
+        self.services.values_mut().filter_map(|memory| memory.in_flight.as_mut()).for_each(|it| it.is_anothers = true);
+    }
+
     /// Looks what others have done: which actions the collector beside the Swarm's leader is at work on, while that is
     /// another one, and which notes of replicas somebody has voided.
     pub fn saw(&mut self, swarm: &Swarm, now: Timestamp) {
@@ -160,9 +165,18 @@ impl Memory {
     /// A mark that comes and goes tells of an action as well as if it were one's own: whoever leads next knows the cooldowns.
     fn saw_actions(&mut self, swarm: &Swarm, now: Timestamp) {
         if swarm.leader == Leader::Here {
-            let anothers = |memory: &&mut ServiceMemory| memory.in_flight.as_ref().is_some_and(|it| it.is_anothers);
-            // What is left of them is taken over by its mark.
-            self.services.values_mut().filter(anothers).for_each(|memory| memory.in_flight = None);
+            let anothers = self.services.iter().filter_map(|(id, memory)| {
+                let in_flight = memory.in_flight.as_ref().filter(|it| it.is_anothers)?;
+                Some((id.clone(), in_flight.action.kind))
+            });
+            for (id, kind) in anothers.collect::<Vec<_>>() {
+                if swarm.services.get(&id).is_some_and(|service| service.action_marked) {
+                    // What is left of it is taken over by its mark.
+                    self.forget_in_flight(&id);
+                } else {
+                    self.ended(&id, kind, EndedBy::Us, now);
+                }
+            }
             return;
         }
         let known =

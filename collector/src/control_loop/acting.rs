@@ -33,6 +33,9 @@ impl ControlLoop {
         if *leader != Leader::Here {
             std::mem::take(&mut self.running).into_values().for_each(|action| action.abort());
             self.taking_over.clear();
+            self.memory.leave_to_others();
+            let why = "another manager leads the Swarm: the collector there goes on with it";
+            self.shared.state().journal.hand_over(why, |_| true);
         }
     }
 
@@ -75,10 +78,13 @@ impl ControlLoop {
         let names = self.node_names();
         let taken_over = service.clone();
         let task = tokio::spawn(async move {
-            let message = match executor::take_over(&docker, &service, deadline).await {
-                Ok(Some((mark, ended))) => {
+            let message = match docker.mark(&service).await {
+                Ok(Some(mark)) => {
                     let record = Box::new(record::taken_over(&service, service_name, &names, &mark));
-                    News::Ended { service, kind: mark.kind(), record, ended: Box::new(ended) }
+                    let _ = news.send(News::TakenOver { record: record.clone() }).await;
+                    let kind = mark.kind();
+                    let ended = Box::new(executor::take_over(&docker, &service, mark, deadline).await);
+                    News::Ended { service, kind, record, ended }
                 }
                 Ok(None) => News::NothingToTakeOver { service },
                 Err(error) => {
@@ -96,10 +102,11 @@ impl ControlLoop {
     /// What is unfinished is taken over again, but not at once: what hindered it needs time.
     pub(super) fn try_again_later(&mut self, service: ServiceId) {
         self.taking_over.insert(service.clone());
-        let news = self.news.clone();
-        tokio::spawn(async move {
+        let (news, waited_for) = (self.news.clone(), service.clone());
+        let task = tokio::spawn(async move {
             tokio::time::sleep(TAKE_OVER_PAUSE).await;
-            let _ = news.send(News::NothingToTakeOver { service }).await;
+            let _ = news.send(News::NothingToTakeOver { service: waited_for }).await;
         });
+        self.running.insert(service, task.abort_handle());
     }
 }

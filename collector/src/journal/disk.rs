@@ -4,9 +4,9 @@
 //! an action keeps its number while it goes on. What is oldest goes first.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -30,6 +30,9 @@ const WAITING_MAX: usize = 1_024;
 
 /// What comes within so long is written together: every write waits for the disk.
 const TOGETHER: Duration = Duration::from_millis(50);
+
+/// What could not be written is tried again after this.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Memory for the database's pages.
 const CACHE_BYTES: usize = 1 << 20;
@@ -77,8 +80,14 @@ impl Entry {
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
+    /// Somebody has it open.
+    #[error("{path} is in use: another collector has it, and each needs a file of its own")]
+    InUse {
+        /// The file.
+        path: String,
+    },
     /// It cannot be opened.
-    #[error("{path} cannot be opened: is another collector using it?")]
+    #[error("{path} cannot be opened")]
     Open {
         /// The file.
         path: String,
@@ -86,10 +95,10 @@ pub enum DiskError {
         #[source]
         source: redb::DatabaseError,
     },
-    /// Its folder cannot be made.
-    #[error("the folder of {path} cannot be made")]
-    Folder {
-        /// The file.
+    /// It cannot be made.
+    #[error("{path} cannot be made")]
+    Make {
+        /// The file or its folder.
         path: String,
         /// Why.
         #[source]
@@ -114,10 +123,10 @@ fn failed(error: impl Into<redb::Error>) -> DiskError {
     DiskError::Database(Box::new(error.into()))
 }
 
-/// The file, open.
+/// The file.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    database: Arc<Database>,
+    file: Arc<Mutex<File>>,
     writer: SyncSender<Message>,
 }
 
@@ -129,56 +138,60 @@ enum Message {
 }
 
 impl Disk {
-    /// Opens the file, or makes it, and gives what is in it, oldest first. `now` is for what is too old.
+    /// Opens the file, or makes it, and gives what is in it, oldest first. One that is damaged is set aside, beside it, and a
+    /// new one begun. `now` is for what is too old.
     ///
     /// # Errors
     /// When it cannot be used.
     pub fn open(path: &Path, now: Timestamp) -> Result<(Self, Vec<Entry>), DiskError> {
-        let shown = || path.display().to_string();
+        let made = |source| DiskError::Make { path: path.display().to_string(), source };
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| DiskError::Folder { path: shown(), source })?;
+            std::fs::create_dir_all(folder).map_err(made)?;
         }
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|source| DiskError::Open { path: shown(), source })?;
-        let found = prepare(&database)?;
-        if found > LAYOUT {
-            return Err(DiskError::Layout { path: shown(), found });
-        }
-        let mut kept = Kept::default();
-        let entries = kept.read(&database)?;
-        let database = Arc::new(database);
+        let mut file = File { path: path.to_owned(), database: None, kept: Kept::default(), newest: now };
+        let entries = match file.open() {
+            Err(DiskError::Open { source, .. }) if is_damaged(&source) && path.extension() == Some("redb".as_ref()) => {
+                let aside = path.with_extension("redb.damaged");
+                std::fs::rename(path, &aside).map_err(made)?;
+                tracing::error!(file = %path.display(), aside = %aside.display(), %source, "the journal is damaged: a new one is begun");
+                file.open()?
+            }
+            opened => opened?,
+        };
+        file.write(&[])?;
+        let file = Arc::new(Mutex::new(file));
         let (writer, inbox) = sync_channel(WAITING_MAX);
-        let theirs = database.clone();
+        let theirs = file.clone();
         // It ends when the last sender is gone.
-        std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || write(&theirs, kept, &inbox, now))
-            .map_err(|source| DiskError::Folder { path: shown(), source })?;
-        Ok((Self { database, writer }, entries))
+        std::thread::Builder::new().name("journal".to_owned()).spawn(move || write(&theirs, &inbox)).map_err(made)?;
+        Ok((Self { file, writer }, entries))
     }
 
     /// Has an entry written soon.
     pub fn put(&self, entry: Entry) {
         // Nothing waits for the disk; whoever asks soon is answered from memory.
-        let _ = self.writer.try_send(Message::Entry(Box::new(entry)));
-    }
-
-    /// Waits until all that was put is written.
-    pub fn flush(&self) {
-        let (done, wait) = sync_channel(1);
-        if self.writer.send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv();
+        if self.writer.try_send(Message::Entry(Box::new(entry))).is_err() {
+            tracing::warn!("the journal's disk is too slow: an entry is in memory only");
         }
     }
 
-    /// An action by its identifier.
+    /// Waits until all that was put is written, at most so long.
+    pub fn flush(&self, limit: Duration) {
+        let (done, wait) = sync_channel(1);
+        if self.writer.try_send(Message::Flush(done)).is_ok() {
+            // Whoever waits has something better to do than to wait longer.
+            let _ = wait.recv_timeout(limit);
+        }
+    }
+
+    /// An action by its identifier. It reads the disk: not for a thread that others wait for.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn action(&self, id: &str) -> Result<Option<ActionRecord>, DiskError> {
-        let read = self.database.begin_read().map_err(failed)?;
+        let file = lock(&self.file);
+        let Some(database) = &file.database else { return Ok(None) };
+        let read = database.begin_read().map_err(failed)?;
         let number = read.open_table(ACTIONS).map_err(failed)?.get(id).map_err(failed)?.map(|found| found.value());
         let Some(number) = number else { return Ok(None) };
         let entries = read.open_table(ENTRIES).map_err(failed)?;
@@ -187,6 +200,62 @@ impl Disk {
             Some(Entry::Action(record)) => Some(*record),
             Some(Entry::Decision(_)) | None => None,
         })
+    }
+}
+
+/// A file that was no database ever, or is one no more.
+fn is_damaged(error: &redb::DatabaseError) -> bool {
+    match error {
+        redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => true,
+        redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error.kind() == std::io::ErrorKind::InvalidData,
+        redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::RepairAborted => true,
+        _ => false,
+    }
+}
+
+fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The database, closed after an error: it takes no more until it was opened anew.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    database: Option<Database>,
+    kept: Kept,
+    /// The latest time that is known.
+    newest: Timestamp,
+}
+
+impl File {
+    fn open(&mut self) -> Result<Vec<Entry>, DiskError> {
+        let path = || self.path.display().to_string();
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&self.path);
+        let database = opened.map_err(|source| match source {
+            redb::DatabaseError::DatabaseAlreadyOpen => DiskError::InUse { path: path() },
+            source => DiskError::Open { path: path(), source },
+        })?;
+        let found = prepare(&database)?;
+        if found > LAYOUT {
+            return Err(DiskError::Layout { path: path(), found });
+        }
+        self.kept = Kept::default();
+        let entries = self.kept.read(&database)?;
+        self.database = Some(database);
+        Ok(entries)
+    }
+
+    fn write(&mut self, entries: &[Entry]) -> Result<(), DiskError> {
+        self.newest = entries.iter().map(Entry::at).fold(self.newest, Timestamp::max);
+        if self.database.is_none() {
+            self.open()?;
+        }
+        let Some(database) = &self.database else { return Ok(()) };
+        let written = commit(database, &mut self.kept, entries, self.newest);
+        if written.is_err() {
+            self.database = None;
+        }
+        written
     }
 }
 
@@ -259,22 +328,35 @@ impl Kept {
     }
 }
 
-/// Writes what comes, until nobody can send any more.
-fn write(database: &Database, mut kept: Kept, inbox: &Receiver<Message>, opened_at: Timestamp) {
+/// Writes what comes, until nobody can send any more. What could not be written is tried again, the newest of it.
+fn write(file: &Mutex<File>, inbox: &Receiver<Message>) {
     let mut presence = Presence::new("journal");
-    let mut newest = opened_at;
-    while let Ok(first) = inbox.recv() {
+    let mut unwritten: Vec<Entry> = Vec::new();
+    loop {
+        let first = if unwritten.is_empty() {
+            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            inbox.recv_timeout(RETRY_PAUSE)
+        };
+        let first = match first {
+            Ok(first) => Some(first),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         std::thread::sleep(TOGETHER);
-        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
-        for message in std::iter::once(first).chain(inbox.try_iter()) {
+        let mut waiting = Vec::new();
+        for message in first.into_iter().chain(inbox.try_iter()) {
             match message {
-                Message::Entry(entry) => entries.push(*entry),
+                Message::Entry(entry) => unwritten.push(*entry),
                 Message::Flush(done) => waiting.push(done),
             }
         }
-        newest = entries.iter().map(Entry::at).fold(newest, Timestamp::max);
-        match commit(database, &mut kept, &entries, newest) {
-            Ok(()) => presence.back(),
+        unwritten.drain(..unwritten.len().saturating_sub(WAITING_MAX));
+        match lock(file).write(&unwritten) {
+            Ok(()) => {
+                presence.back();
+                unwritten.clear();
+            }
             Err(error) => presence.lost(&error),
         }
         for done in waiting {

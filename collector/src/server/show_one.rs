@@ -12,9 +12,23 @@ use crate::state::Shared;
 /// Actions told of a service.
 const ACTIONS_TOLD: usize = 5;
 
-pub(super) fn action(shared: &Shared, id: &str) -> Answer {
-    match shared.state().journal.action(id) {
-        Some(record) => answer(StatusCode::OK, &explained(&record)),
+pub(super) async fn action(shared: &Shared, id: &str) -> Answer {
+    let (found, disk) = {
+        let state = shared.state();
+        (state.journal.action(id).map(explained), state.journal.disk())
+    };
+    let found = match (found, disk) {
+        (Some(found), _) => Some(found),
+        (None, Some(disk)) => {
+            let id = id.to_owned();
+            // A disk that fails is said by whoever writes to it.
+            let read = tokio::task::spawn_blocking(move || disk.action(&id).ok().flatten()).await;
+            read.ok().flatten().as_ref().map(explained)
+        }
+        (None, None) => None,
+    };
+    match found {
+        Some(found) => answer(StatusCode::OK, &found),
         None => refusal(StatusCode::NOT_FOUND, &format!("no action {id:?} is known; GET /api/v1/actions names them")),
     }
 }
