@@ -270,6 +270,7 @@ mod tests {
         check(&[("swarmguard.enable", "true"), ("swarmguard.mode", "observe")], Engagement::Observe);
         check(&[("swarmguard.enable", "true"), ("swarmguard.mode", "off")], Engagement::Off);
         check(&[("swarmguard.mode", "act")], Engagement::Observe);
+        check(&[("swarmguard.enable", "true"), ("swarmguard.mode", "act")], Engagement::Act);
         check(&[("com.example.enable", "yes"), ("swarmguard.enable", "true")], Engagement::Act);
         check(&[("swarmguard.action", "{}"), ("swarmguard.enable", "true")], Engagement::Act);
         check(&[("swarmguard.scaled", "{}"), ("swarmguard.enable", "true")], Engagement::Act);
@@ -341,5 +342,21 @@ mod tests {
             over(&[("swarmguard.enable", "true"), ("swarmguard.min", "5"), ("swarmguard.max", "3")]);
         assert_eq!((policy, engagement), (Policy::default(), Engagement::Observe));
         assert!(problems[0].starts_with("label swarmguard.min is \"5\""), "{problems:?}");
+    }
+
+    #[test]
+    fn what_the_owner_chose_is_told_apart_from_the_word_to_act_and_from_the_word_not_to_look() {
+        let check = |label: &str, value: &str, expected: (bool, bool, bool)| {
+            let labels = Labels::parse([(label, value)].into_iter());
+            let found = (labels.choose(), labels.choose_minimum(), labels.are_off());
+            assert_eq!(found, expected, "{label}={value}");
+        };
+        check("swarmguard.enable", "true", (false, false, false));
+        check("swarmguard.min", "2", (true, true, false));
+        check("swarmguard.max", "2", (true, false, false));
+        check("swarmguard.max", "lots", (false, false, false));
+        check("swarmguard.mode", "act", (false, false, false));
+        check("swarmguard.mode", "observe", (false, false, false));
+        check("swarmguard.mode", "off", (false, false, true));
     }
 }

@@ -301,3 +301,18 @@ fn over(times: &VecDeque<Timestamp>, now: Timestamp, limit: usize) -> Timestamp 
     let oldest = times.len().checked_sub(limit.max(1)).and_then(|place| times.get(place));
     oldest.map_or(now, |oldest| *oldest + HOUR)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_more_than_an_hour_ago_are_forgotten_when_another_comes() {
+        let second = |second: u64| Timestamp::from_micros(second * 1_000_000);
+        let mut times = VecDeque::new();
+        for at in [0, 1, 2, HOUR.as_secs() + 1] {
+            push(&mut times, second(at));
+        }
+        assert_eq!(times, [1, 2, HOUR.as_secs() + 1].map(second));
+    }
+}

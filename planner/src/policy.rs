@@ -269,4 +269,20 @@ mod tests {
         policy.scaling.cpu_threshold = 60.0;
         assert_eq!(policy.alert_thresholds(), (60.0, 80.0));
     }
+
+    #[test]
+    fn what_is_just_at_its_bound_is_allowed() {
+        let check = |change: fn(&mut Policy)| {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            assert_eq!(policy.validate(), Ok(()));
+        };
+        check(|p| p.migration.cpu_threshold = 100.0);
+        check(|p| p.limits.sick_nodes_percent = 100.0);
+        check(|p| p.scaling.min_replicas = p.scaling.max_replicas);
+        check(|p| p.scaling.scale_down_cooldown = p.scaling.scale_down_cooldown_max);
+        check(|p| p.migration.network_threshold_max = p.scaling.network_threshold_min);
+        check(|p| p.metric_window = Duration::from_secs(1));
+        check(|p| p.action_deadline = Duration::from_secs(5));
+    }
 }

@@ -184,6 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn quiet_hours_of_one_day_end_on_it() {
+        let work = QuietHours::parse("09:00-17:30").unwrap();
+        assert_eq!(work.until(at(3, 8, 59)), None);
+        assert_eq!(work.until(at(3, 9, 0)), Some(at(3, 17, 30)));
+        assert_eq!(work.until(at(3, 17, 30)), None);
+    }
+
+    #[test]
+    fn hours_that_end_when_they_begin_are_a_whole_day() {
+        let day = QuietHours::parse("thu 10:00-10:00").unwrap();
+        assert_eq!(day.until(at(0, 9, 59)), None);
+        assert_eq!(day.until(at(0, 10, 0)), Some(at(1, 10, 0)));
+        assert_eq!(day.until(at(1, 9, 59)), Some(at(1, 10, 0)));
+        assert_eq!(day.until(at(1, 10, 0)), None);
+    }
+
+    #[test]
+    fn a_day_may_be_named_twice() {
+        let days = QuietHours::parse("thu,thu-fri 00:00-24:00").unwrap();
+        assert_eq!([0, 1, 2].map(|day| days.until(at(day, 12, 0)).is_some()), [true, true, false]);
+    }
+
+    #[test]
     fn hours_that_are_none_are_refused() {
         for text in
             ["", "22:00", "22-06", "24:00-06:00", "22:60-06:00", "25:00-26:00", "someday 22:00-06:00", "mon 1:00"]

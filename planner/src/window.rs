@@ -134,11 +134,14 @@ mod tests {
     #[test]
     fn an_agent_that_started_anew_starts_a_new_window() {
         check(&[(900, 1), (901, 2), (0, 10), (1, 11)], &[1, 0]);
+        check(&[(900, 1), (901, 2), (0, 2)], &[0]);
     }
 
     #[test]
     fn old_samples_are_forgotten() {
         check(&[(1, 1), (2, 2), (70, 70)], &[70]);
+        check(&[(1, 1), (2, 2), (61, 61)], &[61, 2, 1]);
+        check(&[(1, 1), (2, 2), (62, 62)], &[62, 2]);
     }
 
     #[test]
@@ -148,5 +151,13 @@ mod tests {
             window.push(sample(tick, 1), MINUTE);
         }
         assert_eq!(window.len(), SAMPLES_MAX);
+    }
+
+    #[test]
+    fn a_window_is_empty_until_the_first_sample() {
+        let mut window = Window::default();
+        assert_eq!((window.is_empty(), window.len()), (true, 0));
+        window.push(sample(1, 1), MINUTE);
+        assert_eq!((window.is_empty(), window.len()), (false, 1));
     }
 }

@@ -138,3 +138,29 @@ impl Taken {
         self.reserved.memory_bytes = self.reserved.memory_bytes.saturating_add(service.reserved.memory_bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_is_the_highest_values_and_the_sums_of_all_as_far_as_they_are_known() {
+        let mut glance = Glance::default();
+        for (cpu_percent, memory_percent, network_percent) in
+            [(Some(10.0), Some(70.0), Some(1.0)), (Some(30.0), None, Some(2.0)), (None, Some(20.0), Some(4.0))]
+        {
+            let at = Timestamp::default();
+            glance.add(&Sample {
+                tick: 1,
+                sampled_at: at,
+                sent_at: at,
+                received_at: at,
+                has_healthcheck: None,
+                cpu_percent,
+                memory_percent,
+                network_percent,
+            });
+        }
+        assert_eq!((glance.most, glance.sum), ([30.0, 70.0], [40.0, 90.0, 7.0]));
+    }
+}

@@ -156,3 +156,16 @@ impl Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_one_name_for_people_and_one_for_the_journal() {
+        let check = |kind: ActionKind, noun, word| assert_eq!((kind.noun(), kind.as_str()), (noun, word));
+        check(ActionKind::Migrate, "migration", "migrate");
+        check(ActionKind::ScaleUp, "scale-up", "scale_up");
+        check(ActionKind::ScaleDown, "scale-down", "scale_down");
+    }
+}

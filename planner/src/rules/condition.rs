@@ -117,6 +117,10 @@ mod tests {
     use super::*;
 
     fn check(cpu: Option<f32>, memory: Option<f32>, network: Option<f32>, expected: &str) {
+        check_by(&Policy::default(), cpu, memory, network, expected);
+    }
+
+    fn check_by(policy: &Policy, cpu: Option<f32>, memory: Option<f32>, network: Option<f32>, expected: &str) {
         let at = Timestamp::default();
         let sample = Sample {
             tick: 1,
@@ -128,7 +132,7 @@ mod tests {
             memory_percent: memory,
             network_percent: network,
         };
-        let found = match condition(&sample, &Policy::default()) {
+        let found = match condition(&sample, policy) {
             Condition::Busy => "busy",
             Condition::Sick => "sick",
             Condition::Calm => "calm",
@@ -165,5 +169,29 @@ mod tests {
         check(Some(90.0), None, Some(5.0), "sick");
         check(Some(90.0), Some(90.0), None, "network unknown");
         check(Some(90.0), None, Some(70.0), "one of two");
+    }
+
+    #[test]
+    fn what_is_high_by_one_scenarios_measure_alone_is_not_calm() {
+        let mut policy = Policy::default();
+        (policy.scaling.cpu_threshold, policy.scaling.memory_threshold) = (60.0, 60.0);
+        check_by(&policy, Some(70.0), Some(10.0), Some(5.0), "network between");
+        check_by(&policy, Some(10.0), Some(70.0), Some(5.0), "network between");
+        check_by(&policy, Some(70.0), Some(70.0), Some(70.0), "busy");
+        let mut policy = Policy::default();
+        (policy.migration.cpu_threshold, policy.migration.memory_threshold) = (60.0, 60.0);
+        check_by(&policy, Some(70.0), Some(10.0), Some(5.0), "sick");
+        check_by(&policy, Some(10.0), Some(70.0), Some(5.0), "sick");
+        check_by(&policy, Some(70.0), Some(70.0), Some(70.0), "one of two");
+    }
+
+    #[test]
+    fn a_glance_tells_what_cannot_be_high() {
+        let check = |most, expected| assert_eq!(may_be_high(most, &Policy::default()), expected, "{most:?}");
+        check([0.0, 0.0], false);
+        check([75.0, 80.0], false);
+        check([75.5, 0.0], true);
+        check([0.0, 80.5], true);
+        check([99.0, 99.0], true);
     }
 }

@@ -152,3 +152,26 @@ fn peak(window: &Window, now: Timestamp, length: Duration, gap_max: Duration, sc
     }
     peak
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_remains_is_trusted_with_nine_tenths_of_its_thresholds() {
+        let check = |replicas, expected: Load| assert_eq!(carries(replicas, &Policy::default().scaling), expected);
+        check(0, [0.0, 0.0, 0.0]);
+        check(1, [0.0, 0.0, 0.0]);
+        check(2, [67.5, 72.0, 58.5]);
+        check(5, [270.0, 288.0, 234.0]);
+    }
+
+    #[test]
+    fn a_load_fits_below_what_is_carried_and_not_at_it() {
+        let check = |sum: Load, expected| assert_eq!(fits(sum, 2, &Policy::default().scaling), expected, "{sum:?}");
+        check([67.0, 71.0, 58.0], true);
+        check([67.5, 71.0, 58.0], false);
+        check([67.0, 72.0, 58.0], false);
+        check([67.0, 71.0, 58.5], false);
+    }
+}

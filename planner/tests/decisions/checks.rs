@@ -2,9 +2,10 @@
 
 use crate::world::{BUSY, Load, NOW, SICK, World, at, labels, node_id, service_id, task};
 use swarmguard_planner::checks::{Violation, vet};
-use swarmguard_planner::facts::{Mode, UpdateState};
+use swarmguard_planner::facts::{Leader, Mode, UpdateState};
 use swarmguard_planner::plan::{Action, ActionKind, Migrate, Scale};
 use swarmguard_planner::{Outcome, plan};
+use swarmguard_wire::Name;
 
 fn action(world: &World) -> Action {
     match plan(&world.facts, &world.policy, &world.memory, at(NOW)).remove(0).outcome {
@@ -31,6 +32,13 @@ fn what_the_rules_plan_breaks_no_promise() {
 fn facts_that_changed_since_the_plan_are_noticed() {
     check(SICK, |world, _| world.forget_swarm(), Err(Violation::Stale));
     check(SICK, |world, _| world.swarm().seen_at = at(NOW - 60), Err(Violation::Stale));
+    check(SICK, |world, _| world.swarm().seen_at = at(NOW - 16), Err(Violation::Stale));
+    check(SICK, |world, _| world.swarm().seen_at = at(NOW - 15), Err(Violation::Standby));
+    check(SICK, |world, _| world.swarm().seen_at = at(NOW - 6), Err(Violation::Standby));
+    check(SICK, |world, _| world.swarm().seen_at = at(NOW - 5), Ok(()));
+    for leader in [Leader::Unknown, Leader::Elsewhere { node: Name::new("b") }] {
+        check(SICK, |world, _| world.swarm().leader = leader, Err(Violation::Standby));
+    }
     check(SICK, |world, _| drop(world.swarm().services.remove(&service_id())), Err(Violation::NoService));
     check(SICK, |world, _| world.service().labels = labels(&[]), Err(Violation::NotEnabled));
     check(SICK, |world, _| world.service().version = 8, Err(Violation::Version { planned: 7, found: 8 }));

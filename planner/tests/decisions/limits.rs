@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::world::{BUSY, CALM, NOW, SICK, World, at, before, container, labels, node_id, service_id, task};
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, container, labels, node_id, service_id, task};
 use swarmguard_planner::checks::{Violation, vet};
+use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Mode, Service, UnderWay};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::Ineligible;
@@ -73,9 +74,7 @@ fn no_more_actions_leave_a_node_or_go_to_it_than_may() {
 #[test]
 fn two_services_that_move_at_once_go_to_different_nodes() {
     let mut world = two_sick_services();
-    let spare = world.node("c").clone();
-    world.swarm().nodes.insert(node_id("d"), spare);
-    world.facts.reports.insert(node_id("d"), crate::world::report(22.0));
+    world.spare("d", 22.0);
     let targets: Vec<_> = world
         .plan()
         .into_iter()
@@ -94,6 +93,16 @@ fn the_most_urgent_service_comes_first() {
     let world = world.seen(11, &[BUSY, BUSY]);
     let order: Vec<_> = world.plan().into_iter().map(|decision| decision.service.to_string()).collect();
     assert_eq!(order, ["zoo", "web"], "too much to do comes before sick");
+    let order = |web: Load, zoo: Load| {
+        let mut world = World::new().seen(1, &[web, web]);
+        add(&mut world, "zoo", &["a", "b"], 11);
+        let plan = world.seen(11, &[zoo, zoo]).plan();
+        plan.into_iter().map(|decision| decision.service.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(order((95.0, 10.0, 5.0), (99.0, 10.0, 5.0)), ["zoo", "web"], "of two sick the one with more to do");
+    assert_eq!(order((95.0, 10.0, 5.0), (90.0, 98.0, 5.0)), ["zoo", "web"], "be it memory");
+    assert_eq!(order((400.0, 10.0, 5.0), BUSY), ["zoo", "web"], "however much a sick one has to do");
+    assert_eq!(order(SICK, SICK), ["web", "zoo"], "of equals the first by name");
 }
 
 #[test]
@@ -109,6 +118,24 @@ fn no_more_actions_begin_within_an_hour_than_may() {
     assert_eq!(seconds_left, 3_600 - NOW, "the first began at the epoch");
     world.policy.limits.actions_per_hour = 3;
     assert_eq!(acts(&world), 1);
+    let mut both = two_sick_services();
+    both.policy.limits.actions_per_hour = 1;
+    assert_eq!(acts(&both), 1);
+    assert!(matches!(withheld_by(&both, "zoo"), Withheld::TooManyPerHour { max: 1, .. }), "the first by name acts");
+}
+
+#[test]
+fn what_is_under_way_is_counted_with_what_a_collector_before_left() {
+    let mut world = two_sick_services();
+    let count = |world: &World| Claims::of(&world.memory, world.facts.swarm().unwrap(), at(NOW)).in_flight();
+    assert_eq!(count(&world), 0);
+    world.memory.started(&service_id(), ActionKind::ScaleUp, vec![], at(NOW));
+    assert_eq!(count(&world), 1);
+    let zoo = world.swarm().services.get_mut(&"zoo".parse().unwrap()).unwrap();
+    zoo.action = Some(UnderWay { kind: ActionKind::Migrate, nodes: vec![node_id("a")] });
+    assert_eq!(count(&world), 2);
+    world.service().action = Some(UnderWay { kind: ActionKind::ScaleUp, nodes: vec![] });
+    assert_eq!(count(&world), 2, "one's own mark is not counted again");
 }
 
 #[test]
@@ -204,19 +231,33 @@ fn when_most_nodes_look_sick_nothing_is_moved() {
         let mut world = three_sick_nodes();
         world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.scenario1.cpu_threshold", "75")]);
         change(&mut world);
-        assert_ne!(withheld_by_or_none(&world, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));
+        assert_eq!(withheld_by_or_none(&world, "web"), None);
     }
+    let mut once = World::new().seen(1, &[SICK, SICK]).seen(2, &[SICK, SICK]);
+    add(&mut once, "zoo", &["c"], 11);
+    assert_eq!(withheld_by_or_none(&once.seen(11, &[SICK]), "web"), None, "one tick is not enough to be sick");
     let mut watered_down = three_sick_nodes();
     for name in ["d", "e", "f", "g", "h", "i"] {
-        let spare = watered_down.node("c").clone();
-        watered_down.swarm().nodes.insert(node_id(name), spare);
-        watered_down.facts.reports.insert(node_id(name), crate::world::report(20.0));
+        watered_down.spare(name, 20.0);
     }
     assert_eq!(
         withheld_by(&watered_down, "web"),
         Withheld::TooManySick { sick: 3, nodes: 3 },
         "the others run nothing"
     );
+    add(&mut watered_down, "out", &["d", "e", "f", "g", "h", "i"], 21);
+    let spoil: [fn(&mut Service); 3] = [
+        |out| out.labels = labels(&[("swarmguard.mode", "off")]),
+        |out| out.mode = Mode::Global,
+        |out| out.local_mount = Some("data".into()),
+    ];
+    for spoil in spoil {
+        let mut world = World { facts: watered_down.facts.clone(), ..World::new() };
+        spoil(world.swarm().services.get_mut(&"out".parse().unwrap()).unwrap());
+        let expected = Withheld::TooManySick { sick: 3, nodes: 3 };
+        assert_eq!(withheld_by(&world, "web"), expected, "what the others run could not be moved");
+    }
+    assert_eq!(withheld_by_or_none(&watered_down, "web"), None, "what the others run could be, and is not sick");
     let mut patient = world;
     patient.policy.limits.sick_nodes_percent = 100.0;
     assert_ne!(withheld_by_or_none(&patient, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod checks;
+mod facts;
 mod limits;
+mod memory;
+mod places;
 mod plan;
 mod scale_down;
 mod world;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, labels, node_id, report, service_id, task};
-use swarmguard_planner::facts::{Mode, Platform, Resources, TaskState, UpdateState};
+use swarmguard_planner::facts::{Leader, Mode, Platform, Resources, TaskState, UpdateState};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::{Constraint, Ineligible};
 use swarmguard_planner::plan::{Action, ActionKind, Migrate, Observed};
@@ -43,9 +43,7 @@ fn a_sick_container_leaves_its_node_for_the_one_without_a_task() {
 fn the_least_used_of_several_free_nodes_is_steered_to() {
     let mut world = World::new().seen(1, &[SICK, SICK]);
     for (name, percent) in [("d", 70.0), ("e", 10.0), ("f", 30.0)] {
-        let node = world.node("c").clone();
-        world.swarm().nodes.insert(node_id(name), node);
-        world.facts.reports.insert(node_id(name), report(percent));
+        world.spare(name, percent);
     }
     let migrate = migration(&world);
     assert_eq!(migrate.target, node_id("e"));
@@ -331,4 +329,25 @@ fn constraints_are_read_as_swarm_reads_them() {
     check("engine.labels.none!=x", true);
     check("node.ip==10.0.0.1", false);
     check("nonsense", false);
+}
+
+#[test]
+fn only_the_collector_beside_the_leader_acts_and_only_as_long_as_that_is_known() {
+    let check = |leader: Leader, age: u64, expected: Option<Leader>| {
+        let mut world = World::new().seen(1, &[SICK, SICK]);
+        (world.swarm().leader, world.swarm().seen_at) = (leader, before(Duration::from_secs(age)));
+        let found = match world.outcome() {
+            Outcome::Act { .. } => None,
+            Outcome::Observe { because: Observed::Standby { leader }, .. } => Some(leader),
+            other @ (Outcome::Observe { .. } | Outcome::Withhold { .. }) => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected);
+    };
+    let elsewhere = Leader::Elsewhere { node: Name::new("b") };
+    check(Leader::Here, 0, None);
+    check(Leader::Here, 5, None);
+    check(Leader::Here, 6, Some(Leader::Unknown));
+    check(Leader::Unknown, 0, Some(Leader::Unknown));
+    check(elsewhere.clone(), 0, Some(elsewhere.clone()));
+    check(elsewhere, 6, Some(Leader::Unknown));
 }

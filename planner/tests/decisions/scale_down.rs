@@ -1,12 +1,13 @@
 //! When a service loses a replica, and when it does not.
 
-use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, labels, service_id};
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, container, labels, service_id, task};
 use std::time::Duration;
 use swarmguard_planner::checks::{Violation, vet};
-use swarmguard_planner::facts::{Mode, Scaled};
+use swarmguard_planner::facts::{Mode, Scaled, Task, TaskState};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_planner::{Outcome, Withheld};
+use swarmguard_wire::Name;
 
 /// The default cooldown, in seconds.
 const COOLDOWN: u64 = 180;
@@ -183,9 +184,9 @@ fn a_container_that_is_not_known_is_not_idle() {
 #[test]
 fn a_value_that_is_not_known_counts_as_high() {
     let mut world = loaded(CALM, COOLDOWN);
-    let (newest, second) = (*world.facts.containers[&crate::world::container(1)].newest().unwrap(), NOW + 1);
+    let (newest, second) = (*world.facts.containers[&container(1)].newest().unwrap(), NOW + 1);
     let unknown = swarmguard_planner::window::Sample { tick: second, network_percent: None, ..newest };
-    world.facts.record_sample(crate::world::container(1), unknown);
+    world.facts.record_sample(container(1), unknown);
     assert_eq!(world.plan(), []);
 }
 
@@ -209,4 +210,67 @@ fn a_service_that_keeps_data_on_its_nodes_loses_no_replica() {
     assert!(matches!(world.withheld(), Withheld::LocalStorage { .. }));
     let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
     assert_eq!(vetted, Err(Violation::LocalStorage));
+}
+
+#[test]
+fn what_was_before_the_cooldown_does_not_count() {
+    let mut world = scaled();
+    for second in (NOW - 2 * COOLDOWN..=NOW).step_by(5) {
+        let load = if second < NOW - COOLDOWN { BUSY } else { CALM };
+        world.sample(1, second, second, load);
+        world.sample(2, second, second, load);
+    }
+    assert_eq!(scale_down(&world), (2, 1));
+}
+
+#[test]
+fn a_gap_is_one_only_beyond_the_window() {
+    let idle = |step: usize, until: u64| {
+        let mut world = scaled();
+        for second in (NOW - COOLDOWN..=until).step_by(step) {
+            world.sample(1, second, second, CALM);
+            world.sample(2, second, second, CALM);
+        }
+        world
+    };
+    assert_eq!(scale_down(&idle(15, NOW)), (2, 1));
+    assert_eq!(scale_down(&idle(5, NOW - 15)), (2, 1), "the newest may be as old as the window is long");
+    assert_eq!(idle(5, NOW - 16).plan(), []);
+    assert_eq!(idle(18, NOW).withheld(), Withheld::Idle { seconds: 0, needed: COOLDOWN });
+}
+
+#[test]
+fn a_decision_about_an_idle_service_names_its_busiest_container() {
+    let busiest = |first: Load, second: Load| {
+        let mut world = loaded(CALM, COOLDOWN);
+        world.sample(1, NOW + 1, NOW, first);
+        world.sample(2, NOW + 1, NOW, second);
+        let decision = world.plan().remove(0);
+        (decision.container, decision.grounds.node)
+    };
+    let (a, b) = ((container(1), Name::new("a")), (container(2), Name::new("b")));
+    assert_eq!(busiest((11.0, 10.0, 5.0), CALM), a);
+    assert_eq!(busiest(CALM, (11.0, 10.0, 5.0)), b);
+    assert_eq!(busiest((12.0, 10.0, 5.0), (10.0, 11.0, 6.5)), b, "all three together");
+    assert_eq!(busiest(CALM, CALM), a, "of equals the first");
+}
+
+#[test]
+fn only_a_service_all_of_whose_running_tasks_are_known_is_idle() {
+    let mut world = loaded(CALM, COOLDOWN);
+    world.task("t2").container = None;
+    assert_eq!(world.plan(), []);
+    let mut world = loaded(CALM, COOLDOWN);
+    world.task("t2").node = Some("gone".parse().unwrap());
+    assert_eq!(world.plan(), [], "nor where its node is not known");
+    let mut world = loaded(CALM, COOLDOWN);
+    let starting = Task { state: TaskState::Starting, container: None, ..task("c", 3) };
+    world.service().tasks.insert("t3".parse().unwrap(), starting);
+    assert_eq!(scale_down(&world), (2, 1), "one that only starts has nothing to tell");
+}
+
+#[test]
+fn while_a_person_says_that_one_is_sick_the_service_is_not_idle() {
+    let world = loaded(CALM, COOLDOWN).told(1, &[SICK]);
+    assert_eq!(world.withheld(), Withheld::Streak { seen: 1, needed: 2 });
 }

@@ -104,18 +104,28 @@ impl World {
         self
     }
 
-    pub(crate) fn sample(&mut self, number: u8, tick: u64, second: u64, (cpu, memory, network): Load) {
-        let sample = Sample {
-            tick,
-            sampled_at: at(second),
-            sent_at: at(second),
-            received_at: at(second),
-            has_healthcheck: None,
-            cpu_percent: Some(cpu),
-            memory_percent: Some(memory),
-            network_percent: Some(network),
-        };
-        self.facts.record_sample(container(number), sample);
+    pub(crate) fn sample(&mut self, number: u8, tick: u64, second: u64, load: Load) {
+        self.facts.record_sample(container(number), sample(tick, second, load));
+    }
+
+    /// Samples that a person sent, as by [`World::seen`].
+    pub(crate) fn told(mut self, number: u8, loads: &[Load]) -> Self {
+        for (tick, load) in loads.iter().enumerate() {
+            let second = NOW + 1 + tick as u64 - loads.len() as u64;
+            self.facts.record_by_hand(container(number), sample(second, second, *load));
+        }
+        self
+    }
+
+    /// One more node like `c`, which holds no task, in use by so many percent.
+    pub(crate) fn spare(&mut self, name: &str, percent: f32) {
+        let node = Node { hostname: Name::new(name), ..self.node("c").clone() };
+        self.swarm().nodes.insert(node_id(name), node);
+        self.facts.reports.insert(node_id(name), report(percent));
+    }
+
+    pub(crate) fn task(&mut self, id: &str) -> &mut Task {
+        self.service().tasks.get_mut(&id.parse().unwrap()).unwrap()
     }
 
     pub(crate) fn port(&mut self) {
@@ -143,6 +153,19 @@ impl World {
 
 pub(crate) fn labels(labels: &[(&str, &str)]) -> Labels {
     Labels::parse(labels.iter().copied())
+}
+
+pub(crate) fn sample(tick: u64, second: u64, (cpu, memory, network): Load) -> Sample {
+    Sample {
+        tick,
+        sampled_at: at(second),
+        sent_at: at(second),
+        received_at: at(second),
+        has_healthcheck: None,
+        cpu_percent: Some(cpu),
+        memory_percent: Some(memory),
+        network_percent: Some(network),
+    }
 }
 
 fn node(name: &str) -> Node {
