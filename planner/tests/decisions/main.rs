@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod checks;
+mod explain;
 mod facts;
 mod limits;
 mod memory;
 mod places;
 mod plan;
 mod scale_down;
+mod words;
 mod world;

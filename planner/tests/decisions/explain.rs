@@ -1,0 +1,140 @@
+//! A decision in sentences, word for word.
+
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, container, labels, sample, task};
+use swarmguard_planner::facts::{Mode, Scaled};
+use swarmguard_planner::window::Sample;
+
+/// Both containers with the same load, and what is said of the one decision.
+fn check(load: Load, change: impl FnOnce(&mut World), expected: &[&str]) {
+    let mut world = World::new();
+    for second in NOW - 180..=NOW {
+        [1, 2].into_iter().for_each(|number| world.sample(number, second, second, load));
+    }
+    change(&mut world);
+    assert_eq!(world.plan().remove(0).explain(), expected);
+}
+
+const SICK_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 10 % (above 80) and network \
+                         5 % (low below 35), for 181 ticks in a row (2 needed).";
+const BUSY_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 90 % (above 80) and network \
+                         80 % (above 65), for 181 ticks in a row (2 needed).";
+
+#[test]
+fn a_move_names_every_node_that_was_looked_at() {
+    check(
+        SICK,
+        |world| world.spare("d", 30.0),
+        &[
+            "web is moved from a to c: scenario 1, CPU or memory is high and the network low.",
+            SICK_SEEN,
+            "c is the least in use of the nodes that may take it: 40 % of CPU and memory together.",
+            "a is the node to leave.",
+            "b runs a task of the service already.",
+            "d would do, and is in use by 60 %.",
+        ],
+    );
+}
+
+#[test]
+fn of_many_nodes_those_that_are_not_named_are_counted() {
+    let last = |spares: u8| {
+        let mut world = World::new().seen(1, &[SICK, SICK]);
+        (0..spares).for_each(|number| world.spare(&format!("n{number:02}"), 30.0));
+        let said = world.plan().remove(0).explain();
+        (said.len(), said.last().cloned().unwrap())
+    };
+    assert_eq!(last(18), (23, "n17 would do, and is in use by 60 %.".to_owned()));
+    assert_eq!(last(20), (24, "2 more nodes are not named here.".to_owned()));
+}
+
+#[test]
+fn a_scale_up_says_where_one_more_may_run() {
+    let headline = "web goes from 2 to 3 replicas: scenario 2, CPU, memory and network are high.";
+    check(BUSY, |_| (), &[headline, BUSY_SEEN, "3 nodes may take one more; Swarm chooses among them."]);
+    check(
+        BUSY,
+        |world| ["a", "b"].into_iter().for_each(|name| world.node(name).active = false),
+        &[headline, BUSY_SEEN, "One node may take one more."],
+    );
+}
+
+#[test]
+fn a_scale_down_says_what_the_others_are_trusted_with() {
+    let seen = "Its busiest container, 010101010101 on a, is at CPU 10 %, memory 10 %, network 5 %.";
+    let rests = "What each replica had to do at most in the last 180 s comes to 20 % of CPU, 20 % of memory and 10 % of network";
+    check(
+        CALM,
+        |world| world.service().scaled = Some(Scaled { from: 1, to: 2 }),
+        &[
+            "web goes from 2 to 1 replica: one fewer can do what there is to do.",
+            seen,
+            &format!("{rests}; one is trusted with 68, 72 and 58 %."),
+        ],
+    );
+    check(
+        CALM,
+        |world| {
+            world.service().scaled = Some(Scaled { from: 1, to: 3 });
+            world.service().mode = Mode::Replicated { replicas: 3 };
+            world.service().tasks.insert("t3".parse().unwrap(), task("c", 3));
+            for second in NOW - 180..=NOW {
+                world.sample(3, second, second, (0.0, 0.0, 0.0));
+            }
+        },
+        &[
+            "web goes from 3 to 2 replicas: one fewer can do what there is to do.",
+            seen,
+            &format!("{rests}; 2 are trusted with 135, 144 and 117 %."),
+        ],
+    );
+}
+
+#[test]
+fn what_is_only_observed_says_why_and_what_would_be_done() {
+    let because = "Nothing is done about web: the label swarmguard.enable=true is not set. Else it would";
+    check(
+        SICK,
+        |world| world.service().labels = labels(&[]),
+        &[
+            &format!("{because} be moved from a to c: scenario 1, CPU or memory is high and the network low."),
+            SICK_SEEN,
+            "c is the least in use of the nodes that may take it: 40 % of CPU and memory together.",
+            "a is the node to leave.",
+            "b runs a task of the service already.",
+        ],
+    );
+    check(
+        BUSY,
+        |world| world.service().labels = labels(&[]),
+        &[
+            &format!("{because} go from 2 to 3 replicas: scenario 2, CPU, memory and network are high."),
+            BUSY_SEEN,
+            "3 nodes may take one more; Swarm chooses among them.",
+        ],
+    );
+}
+
+#[test]
+fn what_is_withheld_says_why_and_what_was_seen() {
+    let said = |world: World| world.plan().remove(0).explain();
+    assert_eq!(
+        said(World::new().seen(1, &[SICK])),
+        [
+            "Nothing is done about web: 1 of 2 ticks in a row match.",
+            "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 10 % (above 80) and network 5 % (low \
+             below 35), for 1 tick in a row (2 needed).",
+        ]
+    );
+    let mut unknown = World::new();
+    let told = sample(1, NOW, SICK);
+    let told = Sample { network_percent: None, ..told };
+    unknown.facts.record_sample(container(2), told);
+    assert_eq!(
+        said(unknown),
+        [
+            "Nothing is done about web: no scenario matches: the network's use is not known.",
+            "Its container 020202020202 on b is at CPU 95 % (high above 75), memory 10 % (above 80) and network unknown (low \
+             below 35), for 1 tick in a row (2 needed).",
+        ]
+    );
+}
