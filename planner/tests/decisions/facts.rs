@@ -17,6 +17,8 @@ fn what_a_person_sent_counts_as_well_as_what_an_agent_said() {
     assert!(acts(&World::new().told(1, &[SICK, SICK])));
     assert!(acts(&World::new().seen(1, &[CALM, CALM]).told(1, &[SICK, SICK])));
     assert!(acts(&World::new().seen(1, &[SICK, SICK]).told(1, &[CALM, CALM])));
+    let at_work = World::new().seen(1, &[(60.0, 60.0, 50.0)]).seen(2, &[(60.0, 60.0, 50.0)]);
+    assert!(acts(&at_work.told(1, &[SICK, SICK])), "also where the agents saw a service that is neither high nor idle");
     assert!(!acts(&World::new().told(1, &[SICK]).seen(1, &[SICK])), "the rows are kept apart");
 }
 
