@@ -1,8 +1,10 @@
 //! An action, and a service about which nothing is done, in sentences for people.
 
 use swarmguard_planner::Policy;
-use swarmguard_planner::facts::{Facts, Leader, Mode, Service};
+use swarmguard_planner::facts::{Facts, Leader, Mode, Service, Swarm, Task, UpdateState};
 use swarmguard_planner::labels::Engagement;
+use swarmguard_planner::plan::quiet;
+use swarmguard_planner::window::Sample;
 use swarmguard_wire::Timestamp;
 
 use crate::journal::{ActionRecord, State};
@@ -94,53 +96,91 @@ fn time_line(record: &ActionRecord) -> String {
 pub fn calm(facts: &Facts, policy: &Policy, service: &Service, now: Timestamp) -> Vec<String> {
     let (chosen, engagement, problems) = service.labels.over(policy);
     let name = &service.name;
-    let running: Vec<_> = service.tasks.values().filter(|task| task.is_running()).collect();
-    let fresh = running.iter().filter_map(|task| facts.containers.get(task.container.as_ref()?)?.newest());
-    let fresh: Vec<_> = fresh.filter(|sample| now.since(sample.sampled_at) <= policy.metric_window).collect();
-    let mut sentences = Vec::new();
     if engagement == Engagement::Off {
-        sentences.push(format!("{name} is left out: its label swarmguard.mode is off."));
-    } else if running.is_empty() {
-        sentences.push(format!(
-            "Nothing is done about {name}: none of its tasks runs, and what is not there cannot be seen."
-        ));
-    } else if fresh.is_empty() {
-        sentences.push(format!("Nothing is done about {name}: no agent has told of its containers lately."));
-    } else {
-        let most = |value: fn(&swarmguard_planner::window::Sample) -> Option<f32>| {
-            let most = fresh.iter().filter_map(|sample| value(sample)).reduce(f32::max);
-            most.map_or("unknown".to_owned(), |most| format!("{most:.0} %"))
-        };
-        let (cpu, memory) = chosen.alert_thresholds();
-        sentences.push(format!(
-            "Nothing is amiss with {name}: of {} that run, the highest CPU is {} (high above {cpu:.0}), memory {} (above \
-             {memory:.0}) and network {}.",
-            replicas(running.len()),
-            most(|sample| sample.cpu_percent),
-            most(|sample| sample.memory_percent),
-            most(|sample| sample.network_percent)
-        ));
-        if fresh.len() < running.len() {
-            sentences.push(format!("Of {} no agent has told lately.", replicas(running.len() - fresh.len())));
-        }
+        return vec![format!("{name} is left out: its label swarmguard.mode is off.")];
     }
-    sentences.extend(problems.iter().map(|problem| format!("Until it is put right it is only observed: {problem}.")));
-    if engagement == Engagement::Observe && problems.is_empty() {
-        let why =
-            if service.labels.is_enabled() { "swarmguard.mode" } else { "swarmguard.enable=true, which it lacks" };
-        sentences.push(format!("It would only be observed, because of the label {why}."));
-    }
+    let mut sentences = vec![seen(facts, policy, &chosen, service, now)];
+    let mut say = |sentence: String| sentences.push(sentence);
     if let Mode::Global | Mode::Job = service.mode {
-        sentences.push("It is global or a job, which cannot be moved or scaled.".to_owned());
+        say("It is global or a job, which cannot be moved or scaled.".to_owned());
     }
-    match facts.swarm().map(|swarm| &swarm.leader) {
-        Some(Leader::Elsewhere { node }) => {
-            sentences.push(format!("This collector stands by: the one beside {node} acts, which leads the Swarm."));
+    if service.action_marked {
+        say("An action on it is under way.".to_owned());
+    }
+    if service.update != UpdateState::Settled {
+        say("An update of it is not over.".to_owned());
+    }
+    problems.iter().for_each(|problem| say(format!("Until it is put right it is only observed: {problem}.")));
+    if engagement == Engagement::Observe && problems.is_empty() {
+        let mode = "its label swarmguard.mode has it observed only";
+        let why = if service.labels.is_enabled() { mode } else { "its owner has not set swarmguard.enable=true" };
+        say(format!("Nothing would be done in any case: {why}."));
+    }
+    if let Some(quiet) = quiet(facts, service, policy, now) {
+        say(format!("Nothing would be done now in any case: {quiet}."));
+    }
+    match facts.swarm() {
+        Some(swarm) if now.since(swarm.seen_at) > policy.leader_window => {
+            say(format!(
+                "The Swarm was last seen {} s ago: until it is seen again nothing is done.",
+                now.since(swarm.seen_at).as_secs()
+            ));
         }
-        Some(Leader::Here) => {}
-        Some(Leader::Unknown) | None => sentences.push("It is not known which manager leads the Swarm.".to_owned()),
+        Some(Swarm { leader: Leader::Elsewhere { node }, .. }) => {
+            say(format!("This collector stands by: {node} leads the Swarm, and the collector there acts."));
+        }
+        Some(Swarm { leader: Leader::Here, .. }) => {}
+        Some(Swarm { leader: Leader::Unknown, .. }) | None => {
+            say("It is not known which manager leads the Swarm.".to_owned())
+        }
     }
     sentences
+}
+
+/// What is known of its containers, and whether any of it is high.
+fn seen(facts: &Facts, policy: &Policy, chosen: &Policy, service: &Service, now: Timestamp) -> String {
+    let name = &service.name;
+    let running: Vec<&Task> = service.tasks.values().filter(|task| task.is_running()).collect();
+    if running.is_empty() {
+        return format!("Nothing is done about {name}: none of its tasks runs.");
+    }
+    let mut fresh: Vec<(&Task, Sample)> = Vec::new();
+    for task in &running {
+        let window = task.container.as_ref().and_then(|container| facts.containers.get(container));
+        let newest = window.and_then(|window| window.newest()).copied();
+        let is_fresh = |sample: &Sample| now.since(sample.sampled_at) <= policy.metric_window;
+        fresh.extend(newest.filter(is_fresh).map(|sample| (*task, sample)));
+    }
+    if fresh.is_empty() {
+        return format!("Nothing is done about {name}: no agent has told of its containers lately.");
+    }
+    let most =
+        |value: fn(&Sample) -> Option<f32>| fresh.iter().filter_map(|(_, sample)| value(sample)).reduce(f32::max);
+    let shown = |most: Option<f32>| most.map_or("unknown".to_owned(), |most| format!("{most:.0} %"));
+    let (cpu, memory) = (most(|sample| sample.cpu_percent), most(|sample| sample.memory_percent));
+    let (high_cpu, high_memory) = chosen.alert_thresholds();
+    let is_high = cpu.is_some_and(|cpu| cpu > high_cpu) || memory.is_some_and(|memory| memory > high_memory);
+    let is_new =
+        |(task, _): &(&Task, Sample)| task.running_since.is_some_and(|since| now.since(since) < policy.startup_period);
+    let head = if !is_high {
+        format!("Nothing is amiss with {name}")
+    } else if fresh.iter().any(is_new) {
+        let seconds = policy.startup_period.as_secs();
+        format!("Nothing is done about {name}: in its first {seconds} s a container's CPU is not looked at")
+    } else {
+        format!("Nothing is decided about {name} yet")
+    };
+    let silent = match running.len() - fresh.len() {
+        0 => String::new(),
+        silent => format!(", and of {silent} more no agent has told lately"),
+    };
+    format!(
+        "{head}: of {} the highest CPU is {} (high above {high_cpu:.0}), memory {} (high above {high_memory:.0}), network {}{silent}.",
+        replicas(fresh.len()),
+        shown(cpu),
+        shown(memory),
+        shown(most(|sample| sample.network_percent))
+    )
 }
 
 fn replicas(count: usize) -> String {

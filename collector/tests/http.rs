@@ -302,6 +302,11 @@ async fn a_balancer_can_tell_the_collector_that_acts_from_those_that_stand_by() 
         assert_eq!(health["leader"].as_str(), (role == "standby").then_some("manager-2"));
         assert_eq!(collector.send(Method::GET, "/healthz/leader", None, b"").await.status, for_leader, "{role}");
     }
+    // By then another may have been elected.
+    let seen_at = now() - Duration::from_secs(6);
+    collector.shared.state().fleet.record_swarm(Swarm { seen_at, ..swarm() }, now());
+    assert_eq!(collector.get("/healthz").await["role"], "unknown");
+    assert_eq!(collector.send(Method::GET, "/healthz/leader", None, b"").await.status, 503);
 }
 
 #[tokio::test]
@@ -312,7 +317,10 @@ async fn a_service_about_which_nothing_is_done_is_told_why() {
     assert!(silent.contains("no agent has told of its containers lately"), "{silent}");
     collector.send(Method::POST, "/alert", Some(MSGPACK), &alert(1)).await;
     let high = now_of(&mut collector).await;
-    assert!(high.contains("the highest CPU is 95 % (high above 75)"), "{high}");
+    assert!(
+        high.contains("Nothing is decided about web yet: of 1 replica the highest CPU is 95 % (high above 75)"),
+        "{high}"
+    );
     let unknown = collector.send(Method::GET, "/api/v1/services/nothing", None, b"").await;
     assert_eq!(unknown.status, 404);
     assert_eq!(collector.send(Method::GET, "/api/v1/actions/1-1", None, b"").await.status, 404);

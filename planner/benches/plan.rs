@@ -3,7 +3,8 @@
 //! `some`: one service in a hundred is in trouble, half of them sick and half busy; the others have enough to do, though each
 //! might be scaled down, so that every container is looked at for both. `idle`: all others could do with a replica fewer,
 //! and the samples of five minutes are gone through. `everywhere`: every service is in trouble.
-//! All of that with nothing of it in a cache, as it is for a collector that plans once in a while; `warm` is over and over.
+//! All of that with nothing of it in a cache, as it is for a collector that plans once in a while; `warm` is over and over. `look` is what
+//! goes before all plans after a look at the Swarm: working out where everything is.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use swarmguard_planner::facts::{
     Leader, Mode, Node, NodeReport, Platform, Resources, Service, Swarm, Task, TaskState, UpdateState,
 };
@@ -24,8 +25,9 @@ use swarmguard_wire::{ContainerId, Name, NodeId, Timestamp};
 
 const CONTAINERS_PER_NODE: usize = 20;
 const SERVICES_PER_NODE: usize = 2;
-/// Samples that are kept of each container: a minute's reports and more.
-const SAMPLES: u64 = 20;
+/// Samples that are kept of each container: a report every five seconds for five minutes.
+const SAMPLES: u64 = 60;
+const REPORT_INTERVAL_S: u64 = 5;
 const NOW_S: u64 = 10_000;
 
 /// CPU, memory and network in percent.
@@ -150,7 +152,7 @@ fn service(number: usize, replicas: usize) -> Service {
 }
 
 fn sample(tick: u64, (cpu, memory, network): Load) -> Sample {
-    let at = second(NOW_S - SAMPLES + 1 + tick);
+    let at = second(NOW_S - (SAMPLES - 1 - tick) * REPORT_INTERVAL_S);
     Sample {
         tick,
         sampled_at: at,
@@ -202,6 +204,11 @@ fn planning(criterion: &mut Criterion) {
         });
     }
     let warm = facts(1_000, CALM, trouble);
+    let swarm = warm.swarm().unwrap().clone();
+    let mut other = Facts::default();
+    group.bench_function(BenchmarkId::new("look", 1_000), |bench| {
+        bench.iter_batched(|| swarm.clone(), |swarm| other.record_swarm(swarm), BatchSize::LargeInput);
+    });
     group.bench_function(BenchmarkId::new("warm", 1_000), |bench| {
         bench.iter(|| plan(black_box(&warm), &policy, &memory, now));
     });

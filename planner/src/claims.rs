@@ -73,7 +73,7 @@ impl Claims {
         if self.in_flight >= in_flight as usize && !has(Bug::TooManyInFlight) {
             return Err(Withheld::TooManyInFlight { max: in_flight });
         }
-        if self.within_hour >= per_hour as usize {
+        if self.within_hour >= per_hour as usize && !has(Bug::HourLimit) {
             let over = case.memory.hour_is_over(case.now, per_hour as usize);
             return Err(Withheld::TooManyPerHour { max: per_hour, seconds_left: seconds_left(over, case.now) });
         }
@@ -83,7 +83,11 @@ impl Claims {
     /// Whether one more action may leave this node.
     pub(crate) fn allow_from(&self, id: &NodeId, node: &Name, policy: &Policy) -> Result<(), Withheld> {
         let max = policy.limits.actions_per_node;
-        if self.on(id) >= max { Err(Withheld::NodeInFlight { node: node.clone(), max }) } else { Ok(()) }
+        if self.on(id) >= max && !has(Bug::NodeLimit) {
+            Err(Withheld::NodeInFlight { node: node.clone(), max })
+        } else {
+            Ok(())
+        }
     }
 }
 

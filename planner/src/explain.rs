@@ -21,7 +21,10 @@ impl Decision {
         match &self.outcome {
             Outcome::Act { action } => format!("{service} {}", what("is", "goes", action)),
             Outcome::Observe { action, because } => {
-                format!("Nothing is done about {service}: {because}. Else it {}", what("would be", "would go", action))
+                format!(
+                    "Nothing is done about {service}: {because}. Otherwise it {}",
+                    what("would be", "would go", action)
+                )
             }
             Outcome::Withhold { withheld } => format!("Nothing is done about {service}: {withheld}"),
         }
@@ -38,8 +41,8 @@ impl Decision {
                 )
             }
             Condition::Busy => format!(
-                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (above {:.0}) and \
-                 network {network} (above {:.0}), for {} in a row ({} needed)",
+                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (high above {:.0}) and \
+                 network {network} (high above {:.0}), for {} in a row ({} needed)",
                 thresholds.cpu,
                 thresholds.memory,
                 thresholds.network,
@@ -47,7 +50,7 @@ impl Decision {
                 thresholds.ticks
             ),
             Condition::Sick | Condition::Unclear(_) | Condition::Calm => format!(
-                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (above {:.0}) and \
+                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (high above {:.0}) and \
                  network {network} (low below {:.0}), for {} in a row ({} needed)",
                 thresholds.cpu,
                 thresholds.memory,
@@ -77,16 +80,19 @@ fn grounds(action: &Action) -> Vec<String> {
     match action {
         Action::Migrate(Migrate { target_name, considered, .. }) => {
             let Considered { chosen_use, others, more } = considered;
-            let mut sentences = vec![format!(
-                "{target_name} is the least in use of the nodes that may take it: {chosen_use:.0} % of CPU and memory together"
-            )];
+            let is_only = *more == 0 && others.iter().all(|other| other.in_use.is_none());
+            let rank = if is_only { "the only node" } else { "the least in use of the nodes" };
+            let mut sentences =
+                vec![format!("{target_name} is {rank} that may take it: CPU plus memory are {chosen_use:.0} of 200 %")];
             sentences.extend(others.iter().map(|Other { node, in_use, why }| match (in_use, why) {
                 (_, Some(why)) => format!("{node} {why}"),
-                (Some(in_use), None) => format!("{node} would do, and is in use by {in_use:.0} %"),
+                (Some(in_use), None) => format!("{node} would do, with {in_use:.0} of 200 %"),
                 (None, None) => format!("{node} was not looked at"),
             }));
-            if *more > 0 {
-                sentences.push(format!("{more} more nodes are not named here"));
+            match more {
+                0 => {}
+                1 => sentences.push("One more node is not named here".to_owned()),
+                more => sentences.push(format!("{more} more nodes are not named here")),
             }
             sentences.into_iter().map(|sentence| sentence + ".").collect()
         }
@@ -95,8 +101,8 @@ fn grounds(action: &Action) -> Vec<String> {
             WhyScale::Busy { nodes } => vec![format!("{nodes} nodes may take one more; Swarm chooses among them.")],
             WhyScale::Idle { seconds, sum: [cpu, memory, network], carries } => vec![format!(
                 "What each replica had to do at most in the last {seconds} s comes to {cpu:.0} % of CPU, {memory:.0} % of \
-                 memory and {network:.0} % of network; {} trusted with {:.0}, {:.0} and {:.0} %.",
-                if scale.to == 1 { "one is".to_owned() } else { format!("{} are", scale.to) },
+                 memory and {network:.0} % of network; {} can carry {:.0}, {:.0} and {:.0} % of one.",
+                Replicas(scale.to),
                 carries[0],
                 carries[1],
                 carries[2]

@@ -60,9 +60,9 @@ impl Facts {
         self.swarm.as_mut()
     }
 
-    /// Records Swarm's state, all of it.
+    /// Records Swarm's state, all of it. Where everything is in it is worked out at once: no alert has to wait for that.
     pub fn record_swarm(&mut self, swarm: Swarm) {
-        self.index = OnceLock::new();
+        self.index = OnceLock::from(Index::of(&swarm));
         self.swarm = Some(swarm);
     }
 

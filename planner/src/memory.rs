@@ -11,6 +11,7 @@ use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 use crate::cooldown::Cooldown;
 use crate::facts::{Leader, Mode, Scaled, Service, Swarm, UnderWay};
 use crate::plan::ActionKind;
+use crate::planted::{Bug, has};
 use crate::policy::HOUR;
 
 /// Most services remembered; the ones acted on longest ago are forgotten first.
@@ -134,6 +135,9 @@ impl Memory {
 
     /// Remembers what was done before this memory began, oldest first.
     pub fn restore(&mut self, past: Past, now: Timestamp) {
+        if has(Bug::ForgetsPast) {
+            return;
+        }
         let Past { service, kind, begun, ended } = past;
         self.started(&service, kind, Vec::new(), begun.min(now));
         match ended {
@@ -189,7 +193,7 @@ impl Memory {
                 in_flight.is_anothers = true;
             }
         }
-        for (id, service) in &swarm.services {
+        for (id, service) in swarm.services.iter().filter(|_| !has(Bug::ForgetsOthers)) {
             let Some(action) = service.action.as_ref().filter(|_| self.in_flight(id).is_none()) else { continue };
             self.started(id, action.kind, action.nodes.clone(), now);
             if let Some(in_flight) = self.services.get_mut(id).and_then(|memory| memory.in_flight.as_mut()) {

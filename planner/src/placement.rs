@@ -15,7 +15,6 @@ use swarmguard_wire::{Name, NodeId, Timestamp};
 use crate::facts::index::{Index, Taken};
 use crate::facts::{Node, NodeReport, Platform, Resources, Service, Swarm};
 use crate::labels::TARGET_LABEL;
-use crate::plan::Actions;
 use crate::policy::Policy;
 
 pub use constraint::{Constraint, architecture};
@@ -100,9 +99,9 @@ impl fmt::Display for Ineligible {
                 needed.memory_bytes >> 20
             ),
             Self::HoldsTask => write!(f, "runs a task of the service already"),
-            Self::InFlight { max } => write!(f, "has {} under way, the most at a time", Actions(*max)),
+            Self::InFlight { max } => write!(f, "has as many actions under way as it may, {max}"),
             Self::KeptOut => write!(f, "is kept out by its label {TARGET_LABEL}=false"),
-            Self::Silent { seconds: Some(seconds) } => write!(f, "has a silent agent, {seconds} s by now"),
+            Self::Silent { seconds: Some(seconds) } => write!(f, "has an agent that has been silent for {seconds} s"),
             Self::Silent { seconds: None } => write!(f, "has no agent"),
             Self::MemoryFull { percent } => write!(f, "has {percent:.0} % of its memory in use"),
         }

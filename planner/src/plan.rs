@@ -5,6 +5,7 @@
 
 mod action;
 mod grounds;
+mod observed;
 mod withheld;
 
 use std::collections::BTreeSet;
@@ -27,53 +28,9 @@ use crate::window::Window;
 
 pub use action::{Action, ActionKind, Migrate, Scale, Trigger, WhyScale};
 pub use grounds::{Considered, Grounds, Other, Thresholds};
-pub(crate) use withheld::{Actions, Wait};
+pub use observed::Observed;
+pub(crate) use withheld::Wait;
 pub use withheld::{NAMED_MAX, Withheld};
-
-/// Why a decision is only shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Observed {
-    /// Its owner did not let us act: no `swarmguard.enable=true`.
-    NotEnabled,
-    /// Its owner wants to see only: `swarmguard.mode=observe`.
-    Mode,
-    /// Nothing is done at this time.
-    Quiet {
-        /// Why.
-        quiet: Quiet,
-    },
-    /// Another collector acts: the one beside the manager that leads the Swarm.
-    Standby {
-        /// Who leads.
-        leader: Leader,
-    },
-    /// Its labels cannot be followed.
-    Labels {
-        /// Which, and what is allowed.
-        problems: Vec<LabelProblem>,
-    },
-}
-
-impl fmt::Display for Observed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotEnabled => write!(f, "the label swarmguard.enable=true is not set"),
-            Self::Mode => write!(f, "the label swarmguard.mode has it observed only"),
-            Self::Quiet { quiet } => write!(f, "{quiet}"),
-            Self::Standby { leader: Leader::Elsewhere { node } } => {
-                write!(f, "the collector beside {node} acts, which leads the Swarm")
-            }
-            Self::Standby { leader: Leader::Here | Leader::Unknown } => {
-                write!(f, "it is not known which manager leads the Swarm")
-            }
-            Self::Labels { problems } => {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                write!(f, "its labels cannot be followed ({})", problems.join("; "))
-            }
-        }
-    }
-}
 
 /// What comes of a service in trouble.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -327,7 +284,7 @@ fn decide(case: &Case<'_>, findings: Vec<Finding>, because: Option<Observed>) ->
 }
 
 /// Why nothing is done about a service at this time.
-pub(crate) fn quiet(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Quiet> {
+pub fn quiet(facts: &Facts, service: &Service, policy: &Policy, now: Timestamp) -> Option<Quiet> {
     let now = facts.wall(now);
     if let Some(pause) = facts.pauses.of(service.name.as_str(), now) {
         return Some(Quiet::Paused {

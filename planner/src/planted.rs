@@ -30,11 +30,16 @@ pub enum Bug {
     ActsInStandby,
     IgnoresPause,
     NeverGrows,
+    HourLimit,
+    MovesLimit,
+    NodeLimit,
+    ForgetsOthers,
+    ForgetsPast,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::StaleSwarm,
         Self::StaleSample,
         Self::NotEnabled,
@@ -60,6 +65,11 @@ impl Bug {
         Self::ActsInStandby,
         Self::IgnoresPause,
         Self::NeverGrows,
+        Self::HourLimit,
+        Self::MovesLimit,
+        Self::NodeLimit,
+        Self::ForgetsOthers,
+        Self::ForgetsPast,
     ];
 }
 

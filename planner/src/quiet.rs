@@ -138,7 +138,7 @@ pub enum Quiet {
 impl fmt::Display for Quiet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hours { seconds_left, .. } => write!(f, "quiet hours, for {} more", Wait(*seconds_left)),
+            Self::Hours { seconds_left, .. } => write!(f, "these are quiet hours, for {} more", Wait(*seconds_left)),
             Self::Paused { all, seconds_left, why } => {
                 write!(f, "{} is paused", if *all { "everything" } else { "it" })?;
                 if let Some(seconds) = seconds_left {

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::run::{cargo, root, run as run_command, say, target_folder};
 
+/// Where what cannot be noticed stands, with the reason.
+const LIST: &str = "planner/mutants.md";
+
 /// In percent of those that can be built.
 const CAUGHT_MIN: f64 = 95.0;
 
@@ -47,7 +50,18 @@ fn judge(path: &std::path::Path) -> Result<()> {
     if viable == 0 || percent < CAUGHT_MIN {
         bail!("{CAUGHT_MIN} % are promised; what was not noticed: {}", path.with_file_name("missed.txt").display());
     }
+    let missed = std::fs::read_to_string(path.with_file_name("missed.txt")).context("reading what was not noticed")?;
+    let listed = std::fs::read_to_string(root().join(LIST)).with_context(|| format!("reading {LIST}"))?;
+    let unlisted: Vec<&str> = missed.lines().map(change).filter(|change| !listed.contains(change)).collect();
+    if !unlisted.is_empty() {
+        bail!("not noticed, and not in {LIST} with a reason:\n{}", unlisted.join("\n"));
+    }
     Ok(())
+}
+
+/// What was changed and in which function, without the place, which moves with the code around it.
+fn change(line: &str) -> &str {
+    line.split_once(": ").map_or(line, |(_, change)| change).trim()
 }
 
 /// The program, in the target folder, where it troubles nobody else.

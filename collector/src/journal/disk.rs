@@ -205,12 +205,11 @@ impl Disk {
 
 /// A file that was no database ever, or is one no more.
 fn is_damaged(error: &redb::DatabaseError) -> bool {
-    match error {
-        redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => true,
-        redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error.kind() == std::io::ErrorKind::InvalidData,
-        redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::RepairAborted => true,
-        _ => false,
+    if let redb::DatabaseError::Storage(redb::StorageError::Io(error)) = error {
+        return error.kind() == std::io::ErrorKind::InvalidData;
     }
+    let is_corrupted = matches!(error, redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)));
+    is_corrupted || matches!(error, redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::RepairAborted)
 }
 
 fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
@@ -231,9 +230,9 @@ impl File {
     fn open(&mut self) -> Result<Vec<Entry>, DiskError> {
         let path = || self.path.display().to_string();
         let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&self.path);
-        let database = opened.map_err(|source| match source {
-            redb::DatabaseError::DatabaseAlreadyOpen => DiskError::InUse { path: path() },
-            source => DiskError::Open { path: path(), source },
+        let database = opened.map_err(|source| {
+            let is_in_use = matches!(source, redb::DatabaseError::DatabaseAlreadyOpen);
+            if is_in_use { DiskError::InUse { path: path() } } else { DiskError::Open { path: path(), source } }
         })?;
         let found = prepare(&database)?;
         if found > LAYOUT {

@@ -25,7 +25,7 @@ pub(super) fn health(shared: &Shared, wanted: Healthy) -> Answer {
     let state = shared.state();
     let seen = state.fleet.facts().swarm().map(|swarm| now().since(swarm.seen_at));
     let fresh = seen.is_some_and(|age| age <= state.rules.policy.metric_window);
-    let leader = state.fleet.facts().swarm().map(|swarm| &swarm.leader).filter(|_| fresh);
+    let leader = leader(&state);
     let (role, leads) = match leader {
         Some(Leader::Here) => ("leader", Value::Null),
         Some(Leader::Elsewhere { node }) => ("standby", json!(node)),
@@ -45,6 +45,12 @@ pub(super) fn health(shared: &Shared, wanted: Healthy) -> Answer {
     json(status, &value)
 }
 
+/// Who leads, as long as that is known for certain: beyond it nothing is done here either.
+fn leader(state: &State) -> Option<&Leader> {
+    let swarm = state.fleet.facts().swarm()?;
+    (now().since(swarm.seen_at) <= state.rules.policy.leader_window).then_some(&swarm.leader)
+}
+
 pub(super) fn metrics(shared: &Shared) -> Answer {
     let state = shared.state();
     let (facts, at) = (state.fleet.facts(), now());
@@ -53,7 +59,7 @@ pub(super) fn metrics(shared: &Shared) -> Answer {
     let gauges = Gauges {
         in_flight: state.in_flight,
         within_hour: state.within_hour,
-        leader: facts.swarm().is_some_and(|swarm| swarm.leader == Leader::Here),
+        leader: leader(&state) == Some(&Leader::Here),
         quiet: is_quiet || facts.pauses.all.as_ref().is_some_and(|pause| pause.holds(wall)),
         services_paused: facts.pauses.services.values().filter(|pause| pause.holds(wall)).count(),
     };

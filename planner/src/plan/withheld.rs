@@ -203,7 +203,11 @@ fn and_more(f: &mut fmt::Formatter<'_>, more: usize) -> fmt::Result {
 impl fmt::Display for Withheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SwarmStale { seconds } => write!(f, "the Swarm's state is {seconds} s old"),
+            Self::SwarmStale { seconds } => write!(f, "the Swarm was last seen {} ago", Wait(*seconds)),
+            Self::Streak { seen: 0, needed } => write!(
+                f,
+                "0 of {needed} ticks in a row match, since what was measured before its last action ended does not count"
+            ),
             Self::Streak { seen, needed } => write!(f, "{seen} of {needed} ticks in a row match"),
             Self::Between { unclear } => write!(f, "no scenario matches: {unclear}"),
             Self::InFlight { kind: Some(kind) } => write!(f, "a {} is under way", kind.noun()),
@@ -242,14 +246,14 @@ impl fmt::Display for Withheld {
             Self::TooManySick { sick, nodes } => {
                 write!(f, "{sick} of {nodes} nodes have sick containers: more likely what is measured is wrong")
             }
-            Self::TooManyInFlight { max } => write!(f, "{} under way, the most at a time", Actions(*max)),
+            Self::TooManyInFlight { max } => write!(f, "no more than {} may be under way at a time", Actions(*max)),
             Self::NodeInFlight { node, max } => {
-                write!(f, "{} under way from or to {node}, the most at a time", Actions(*max))
+                write!(f, "no more than {} at a time may leave {node} or go there", Actions(*max))
             }
             Self::TooManyPerHour { max, seconds_left } => {
                 write!(
                     f,
-                    "{} began within an hour, the most: the next is in {} at the earliest",
+                    "no more than {} may begin within an hour: the next may in {}",
                     Actions(*max),
                     Wait(*seconds_left)
                 )
@@ -265,7 +269,10 @@ impl fmt::Display for Withheld {
                 and_more(f, *more)
             }
             Self::TooManyNodes { found, max } => {
-                write!(f, "{found} nodes would have to be excluded, and at most {max} are")
+                write!(
+                    f,
+                    "to steer it to one node {found} others would have to be excluded in its constraints, and at most {max} are"
+                )
             }
         }
     }

@@ -58,7 +58,9 @@ impl fmt::Display for Unclear {
                 write!(f, "network is high, but of CPU ({}) and ", shown(cpu_percent))?;
                 write!(f, "memory ({}) only one is", shown(memory_percent))
             }
-            Self::NetworkUnknown => write!(f, "the network's use is not known"),
+            Self::NetworkUnknown => {
+                write!(f, "the network's use is not known (give agents --link-mbps where the kernel tells no speed)")
+            }
         }
     }
 }

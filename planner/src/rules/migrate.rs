@@ -33,7 +33,7 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
         return Err(Withheld::TooManySick { sick: case.sick.sick, nodes: case.sick.nodes });
     }
     let (moves, limit) = (case.memory.moves_within_hour(case.id, case.now), case.policy.limits.moves_per_hour as usize);
-    if moves >= limit {
+    if moves >= limit && !has(Bug::MovesLimit) {
         let until = case.memory.moves_are_over(case.id, case.now, limit);
         return Err(Withheld::MovedTooOften { moves, seconds_left: seconds_left(until, case.now) });
     }
@@ -81,7 +81,7 @@ fn score(case: &Case<'_>, source: &NodeId, place: &Place<'_>) -> Result<f32, Ine
         return Err(Ineligible::Source);
     }
     let (claims, max) = (case.claims.on(place.id), case.policy.limits.actions_per_node);
-    if claims >= max {
+    if claims >= max && !has(Bug::NodeLimit) {
         return Err(Ineligible::InFlight { max });
     }
     Ok(place.target_score(case.service)? + claims as f32 * CLAIM_PERCENT)

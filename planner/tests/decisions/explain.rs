@@ -14,10 +14,10 @@ fn check(load: Load, change: impl FnOnce(&mut World), expected: &[&str]) {
     assert_eq!(world.plan().remove(0).explain(), expected);
 }
 
-const SICK_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 10 % (above 80) and network \
+const SICK_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 10 % (high above 80) and network \
                          5 % (low below 35), for 181 ticks in a row (2 needed).";
-const BUSY_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 90 % (above 80) and network \
-                         80 % (above 65), for 181 ticks in a row (2 needed).";
+const BUSY_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 90 % (high above 80) and network \
+                         80 % (high above 65), for 181 ticks in a row (2 needed).";
 
 #[test]
 fn a_move_names_every_node_that_was_looked_at() {
@@ -27,10 +27,10 @@ fn a_move_names_every_node_that_was_looked_at() {
         &[
             "web is moved from a to c: scenario 1, CPU or memory is high and the network low.",
             SICK_SEEN,
-            "c is the least in use of the nodes that may take it: 40 % of CPU and memory together.",
+            "c is the least in use of the nodes that may take it: CPU plus memory are 40 of 200 %.",
             "a is the node to leave.",
             "b runs a task of the service already.",
-            "d would do, and is in use by 60 %.",
+            "d would do, with 60 of 200 %.",
         ],
     );
 }
@@ -43,7 +43,8 @@ fn of_many_nodes_those_that_are_not_named_are_counted() {
         let said = world.plan().remove(0).explain();
         (said.len(), said.last().cloned().unwrap())
     };
-    assert_eq!(last(18), (23, "n17 would do, and is in use by 60 %.".to_owned()));
+    assert_eq!(last(18), (23, "n17 would do, with 60 of 200 %.".to_owned()));
+    assert_eq!(last(19), (24, "One more node is not named here.".to_owned()));
     assert_eq!(last(20), (24, "2 more nodes are not named here.".to_owned()));
 }
 
@@ -59,7 +60,7 @@ fn a_scale_up_says_where_one_more_may_run() {
 }
 
 #[test]
-fn a_scale_down_says_what_the_others_are_trusted_with() {
+fn a_scale_down_says_what_the_others_can_carry() {
     let seen = "Its busiest container, 010101010101 on a, is at CPU 10 %, memory 10 %, network 5 %.";
     let rests = "What each replica had to do at most in the last 180 s comes to 20 % of CPU, 20 % of memory and 10 % of network";
     check(
@@ -68,7 +69,7 @@ fn a_scale_down_says_what_the_others_are_trusted_with() {
         &[
             "web goes from 2 to 1 replica: one fewer can do what there is to do.",
             seen,
-            &format!("{rests}; one is trusted with 68, 72 and 58 %."),
+            &format!("{rests}; 1 replica can carry 68, 72 and 58 % of one."),
         ],
     );
     check(
@@ -84,21 +85,22 @@ fn a_scale_down_says_what_the_others_are_trusted_with() {
         &[
             "web goes from 3 to 2 replicas: one fewer can do what there is to do.",
             seen,
-            &format!("{rests}; 2 are trusted with 135, 144 and 117 %."),
+            &format!("{rests}; 2 replicas can carry 135, 144 and 117 % of one."),
         ],
     );
 }
 
 #[test]
 fn what_is_only_observed_says_why_and_what_would_be_done() {
-    let because = "Nothing is done about web: the label swarmguard.enable=true is not set. Else it would";
+    let because =
+        "Nothing is done about web: its owner has not set the label swarmguard.enable=true. Otherwise it would";
     check(
         SICK,
         |world| world.service().labels = labels(&[]),
         &[
             &format!("{because} be moved from a to c: scenario 1, CPU or memory is high and the network low."),
             SICK_SEEN,
-            "c is the least in use of the nodes that may take it: 40 % of CPU and memory together.",
+            "c is the only node that may take it: CPU plus memory are 40 of 200 %.",
             "a is the node to leave.",
             "b runs a task of the service already.",
         ],
@@ -121,7 +123,7 @@ fn what_is_withheld_says_why_and_what_was_seen() {
         said(World::new().seen(1, &[SICK])),
         [
             "Nothing is done about web: 1 of 2 ticks in a row match.",
-            "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 10 % (above 80) and network 5 % (low \
+            "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 10 % (high above 80) and network 5 % (low \
              below 35), for 1 tick in a row (2 needed).",
         ]
     );
@@ -132,8 +134,8 @@ fn what_is_withheld_says_why_and_what_was_seen() {
     assert_eq!(
         said(unknown),
         [
-            "Nothing is done about web: no scenario matches: the network's use is not known.",
-            "Its container 020202020202 on b is at CPU 95 % (high above 75), memory 10 % (above 80) and network unknown (low \
+            "Nothing is done about web: no scenario matches: the network's use is not known (give agents --link-mbps where the kernel tells no speed).",
+            "Its container 020202020202 on b is at CPU 95 % (high above 75), memory 10 % (high above 80) and network unknown (low \
              below 35), for 1 tick in a row (2 needed).",
         ]
     );

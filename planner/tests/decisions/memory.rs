@@ -70,6 +70,28 @@ fn a_collector_that_comes_to_lead_takes_over_by_the_mark_what_the_other_left() {
 }
 
 #[test]
+fn what_the_other_finished_in_its_last_moment_has_its_cooldown_and_counts_as_a_move() {
+    let mut world = World::new();
+    see_from_aside(&mut world, Some(migration()), NOW);
+    world.swarm().leader = Leader::Here;
+    (world.service().action_marked, world.service().action) = (false, None);
+    see(&mut world, NOW + 1);
+    assert_eq!(known(&world.memory, NOW + 1), (None, Some(at(NOW + 1)), 1));
+    assert_eq!(world.memory.moves_within_hour(&service_id(), at(NOW + 1)), 1);
+}
+
+#[test]
+fn what_is_left_to_others_and_comes_back_is_not_under_way_for_ever() {
+    let mut world = World::new();
+    world.memory.started(&service_id(), ActionKind::Migrate, Vec::new(), at(NOW));
+    see(&mut world, NOW);
+    assert!(world.memory.under_way(&service_id()).is_some(), "it is one's own, whatever is seen");
+    world.memory.leave_to_others();
+    see(&mut world, NOW + 1);
+    assert_eq!(known(&world.memory, NOW + 1), (None, Some(at(NOW + 1)), 1));
+}
+
+#[test]
 fn ones_own_action_is_another_collectors_once_the_leader_is() {
     let mut world = World::new();
     world.memory.started(&service_id(), ActionKind::Migrate, migration().nodes, at(NOW));

@@ -17,7 +17,7 @@ fn cooldown(kind: ActionKind, seconds_left: u64) -> Withheld {
 #[test]
 fn a_reason_for_doing_nothing_says_its_numbers() {
     let check = |withheld: Withheld, expected: &str| assert_eq!(withheld.to_string(), expected);
-    check(Withheld::SwarmStale { seconds: 20 }, "the Swarm's state is 20 s old");
+    check(Withheld::SwarmStale { seconds: 20 }, "the Swarm was last seen 20 s ago");
     check(Withheld::Streak { seen: 1, needed: 2 }, "1 of 2 ticks in a row match");
     check(
         Withheld::InFlight { kind: None },
@@ -46,7 +46,10 @@ fn a_reason_for_doing_nothing_says_its_numbers() {
         Withheld::TooManySick { sick: 3, nodes: 4 },
         "3 of 4 nodes have sick containers: more likely what is measured is wrong",
     );
-    check(Withheld::TooManyNodes { found: 101, max: 100 }, "101 nodes would have to be excluded, and at most 100 are");
+    check(
+        Withheld::TooManyNodes { found: 101, max: 100 },
+        "to steer it to one node 101 others would have to be excluded in its constraints, and at most 100 are",
+    );
 }
 
 #[test]
@@ -94,18 +97,18 @@ fn a_limit_of_one_is_told_as_one() {
     };
     check(
         |max| Withheld::TooManyInFlight { max },
-        "1 action under way, the most at a time",
-        "2 actions under way, the most at a time",
+        "no more than 1 action may be under way at a time",
+        "no more than 2 actions may be under way at a time",
     );
     check(
         |max| Withheld::NodeInFlight { node: Name::new("a"), max },
-        "1 action under way from or to a, the most at a time",
-        "2 actions under way from or to a, the most at a time",
+        "no more than 1 action at a time may leave a or go there",
+        "no more than 2 actions at a time may leave a or go there",
     );
     check(
         |max| Withheld::TooManyPerHour { max, seconds_left: 60 },
-        "1 action began within an hour, the most: the next is in 60 s at the earliest",
-        "2 actions began within an hour, the most: the next is in 60 s at the earliest",
+        "no more than 1 action may begin within an hour: the next may in 60 s",
+        "no more than 2 actions may begin within an hour: the next may in 60 s",
     );
 }
 
@@ -140,9 +143,9 @@ fn a_node_that_is_not_taken_says_why() {
         "has 0.25 cores and 512 MiB free, and the task reserves 1.50 cores and 2048 MiB",
     );
     check(Ineligible::HoldsTask, "runs a task of the service already");
-    check(Ineligible::InFlight { max: 1 }, "has 1 action under way, the most at a time");
+    check(Ineligible::InFlight { max: 1 }, "has as many actions under way as it may, 1");
     check(Ineligible::KeptOut, "is kept out by its label swarmguard.target=false");
-    check(Ineligible::Silent { seconds: Some(20) }, "has a silent agent, 20 s by now");
+    check(Ineligible::Silent { seconds: Some(20) }, "has an agent that has been silent for 20 s");
     check(Ineligible::Silent { seconds: None }, "has no agent");
     check(Ineligible::MemoryFull { percent: 94.6 }, "has 95 % of its memory in use");
 }
@@ -160,7 +163,10 @@ fn what_matches_no_scenario_says_what_stands_between() {
         Unclear::OneOfTwo { cpu_percent: Some(95.0), memory_percent: None },
         "network is high, but of CPU (95 %) and memory (unknown) only one is",
     );
-    check(Unclear::NetworkUnknown, "the network's use is not known");
+    check(
+        Unclear::NetworkUnknown,
+        "the network's use is not known (give agents --link-mbps where the kernel tells no speed)",
+    );
 }
 
 #[test]
@@ -169,13 +175,13 @@ fn what_is_only_observed_says_why() {
     let quiet = |quiet| Observed::Quiet { quiet };
     let paused =
         |all, seconds_left, why: Option<&str>| quiet(Quiet::Paused { all, seconds_left, why: why.map(str::to_owned) });
-    check(Observed::NotEnabled, "the label swarmguard.enable=true is not set");
-    check(Observed::Mode, "the label swarmguard.mode has it observed only");
-    check(quiet(Quiet::Hours { until: at(NOW), seconds_left: 600 }), "quiet hours, for 10 min more");
+    check(Observed::NotEnabled, "its owner has not set the label swarmguard.enable=true");
+    check(Observed::Mode, "its label swarmguard.mode has it observed only");
+    check(quiet(Quiet::Hours { until: at(NOW), seconds_left: 600 }), "these are quiet hours, for 10 min more");
     check(paused(true, None, None), "everything is paused");
     check(paused(false, Some(60), Some("release")), "it is paused for 60 s more (release)");
     let elsewhere = Leader::Elsewhere { node: Name::new("b") };
-    check(Observed::Standby { leader: elsewhere }, "the collector beside b acts, which leads the Swarm");
+    check(Observed::Standby { leader: elsewhere }, "b leads the Swarm, and the collector there acts");
     check(Observed::Standby { leader: Leader::Unknown }, "it is not known which manager leads the Swarm");
     let problem = |label: &str| LabelProblem { label: label.into(), found: "x".into(), allowed: "a number".into() };
     check(
@@ -204,7 +210,7 @@ fn a_decision_is_told_in_a_line() {
     check(
         SICK,
         |world| world.service().labels = labels(&[]),
-        "observed only (the label swarmguard.enable=true is not set): would move it off a: CPU is at 95 %, memory at 10 %, \
+        "observed only (its owner has not set the label swarmguard.enable=true): would move it off a: CPU is at 95 %, memory at 10 %, \
          network at 5 %",
     );
     check(BUSY, |world| world.policy.scaling.max_replicas = 2, "nothing is done: it has 2 replicas, its maximum");

@@ -1,6 +1,8 @@
 //! SwarmGuard's collector in a made-up world: the real planner, checks, memory and course of actions. What stands here
 //! in place of the real loop is only who calls whom, by this world's clock.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,18 +11,16 @@ use swarmguard_collector::executor::Ended;
 use swarmguard_collector::executor::course::{Answer, Course, Step};
 use swarmguard_collector::journal::{State, TimeLine};
 use swarmguard_collector::swarm::docker::RawError;
-use swarmguard_collector::swarm::mark::{LABEL, Mark, Scaled};
+use swarmguard_collector::swarm::mark::{LABEL, Mark};
 use swarmguard_collector::swarm::{SwarmError, spec};
-use swarmguard_planner::facts::{self, Facts, Leader, Service, Swarm};
-use swarmguard_planner::labels::{Labels, SCALED_LABEL};
-use swarmguard_planner::memory::EndedBy;
-use swarmguard_planner::placement::Constraint;
+use swarmguard_planner::facts::{self, Facts, Leader};
+use swarmguard_planner::memory::{EndedBy, Past};
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
-use swarmguard_wire::{Name, ServiceId, Timestamp};
+use swarmguard_wire::{ServiceId, Timestamp};
 
 use crate::rng::Rng;
-use crate::swarmkit::{Refusal, SwarmKit, Task};
+use crate::swarmkit::{Refusal, SwarmKit};
 
 /// As the real loop's.
 const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
@@ -68,6 +68,8 @@ pub struct Collector {
     running: BTreeMap<ServiceId, Running>,
     /// Not before then is an action taken over again.
     later: BTreeMap<ServiceId, Timestamp>,
+    /// What would be on its disk: actions in the order in which they began.
+    pub journal: Vec<(String, Past)>,
     /// What was read last: after how many changes, and who led.
     read_at: Option<(u64, Leader)>,
     started_at: Timestamp,
@@ -98,6 +100,7 @@ impl Collector {
             policy,
             running: BTreeMap::new(),
             later: BTreeMap::new(),
+            journal: Vec::new(),
             read_at: None,
             started_at: now,
             now,
@@ -106,6 +109,12 @@ impl Collector {
             rng,
             did: Vec::new(),
         }
+    }
+
+    /// Goes on with another's journal, as the next one on the same machine does.
+    pub fn restore(&mut self, journal: Vec<(String, Past)>, now: Timestamp) {
+        journal.iter().for_each(|(_, past)| self.memory.restore(past.clone(), now));
+        self.journal = journal;
     }
 
     /// When one of its actions goes on.
@@ -120,6 +129,7 @@ impl Collector {
         if !is_ours {
             // Whatever is under way is left to the collector beside the leader.
             self.running.clear();
+            self.memory.leave_to_others();
         }
         if now < self.trusted_from {
             return;
@@ -128,7 +138,7 @@ impl Collector {
         if self.read_at.as_ref() == Some(&known) {
             self.facts.saw_swarm_unchanged(now);
         } else {
-            self.facts.record_swarm(read(kit, leader, now));
+            self.facts.record_swarm(read::swarm(kit, leader, now));
             self.read_at = Some(known);
         }
         let Some(swarm) = self.facts.swarm() else { return };
@@ -179,9 +189,10 @@ impl Collector {
             Some(facts::Mode::Global | facts::Mode::Job) | None => 0,
         };
         let by = self.facts.swarm().map(|swarm| swarm.seen_at).unwrap_or_default() + self.policy.leader_window;
-        let mut mark = Mark::new(id, &action, replicas, TimeLine::default());
+        let mut mark = Mark::new(id.clone(), &action, replicas, TimeLine::default());
         mark.times.t4 = Some(now);
         self.memory.started(&service, kind, action.nodes(), now);
+        self.journal.push((id, Past { service: service.clone(), kind, begun: now, ended: None }));
         let (course, step) = Course::begin(action, mark, self.policy.action_deadline, by);
         self.running.insert(service, Running { course, kind, step: Some(step), answer: None, at: now });
     }
@@ -202,6 +213,7 @@ impl Collector {
             };
             let (answer, took) = match step {
                 Step::Done(ended) => {
+                    self.write_down(running.course.id(), &service, running.kind, &ended, now);
                     self.ended(&service, running.kind, &ended, now);
                     continue;
                 }
@@ -241,7 +253,7 @@ impl Collector {
             Step::ReadTasks if is_lost => Answer::Tasks(Err(lost())),
             Step::ReadTasks => {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
-                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), task_of(task))).collect()))
+                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task))).collect()))
             }
             Step::Begin { by, .. } if self.now > by => Answer::Updated(Err(SwarmError::Late)),
             Step::Begin { action, .. } => {
@@ -309,12 +321,29 @@ impl Collector {
         }
     }
 
+    fn write_down(&mut self, id: &str, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
+        let by = match ended.state {
+            State::Refused => return self.journal.retain(|(known, _)| known != id),
+            State::Superseded => EndedBy::Somebody,
+            State::Running | State::Unfinished | State::HandedOver => EndedBy::Nobody,
+            State::Completed | State::Reverted | State::Left => EndedBy::Us,
+        };
+        let end = Some((by, now));
+        match self.journal.iter_mut().find(|(known, _)| known == id) {
+            Some((_, past)) => past.ended = end,
+            None => {
+                let past = Past { service: service.clone(), kind, begun: now, ended: end };
+                self.journal.push((id.to_owned(), past));
+            }
+        }
+    }
+
     fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
         let unfinished = self.memory.under_way(service).filter(|_| ended.state == State::Unfinished);
         match ended.state {
             State::Refused => self.memory.refused(service, now),
             State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, now),
-            State::Unfinished => self.memory.ended(service, kind, EndedBy::Nobody, now),
+            State::Unfinished | State::HandedOver => self.memory.ended(service, kind, EndedBy::Nobody, now),
             State::Running | State::Completed | State::Reverted | State::Left => {
                 self.memory.ended(service, kind, EndedBy::Us, now);
             }
@@ -333,59 +362,5 @@ impl Collector {
             known.action = unfinished.map(|action| known.action.take().unwrap_or(action));
         }
         self.did.push(Did::Ended(service.clone(), kind, ended.state.clone()));
-    }
-}
-
-/// The Swarm as a manager tells it.
-fn read(kit: &SwarmKit, leader: Leader, now: Timestamp) -> Swarm {
-    let mut services = BTreeMap::new();
-    for (id, found) in &kit.services {
-        let labels: Vec<(String, String)> = found.spec["Labels"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(label, value)| (label.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect();
-        let label = |wanted: &str| labels.iter().find(|(label, _)| label == wanted).map(|(_, value)| value.as_str());
-        let constraints = found.spec["TaskTemplate"]["Placement"]["Constraints"].as_array();
-        let service = Service {
-            name: Name::new(found.spec["Name"].as_str().unwrap_or_default()),
-            version: found.version,
-            mode: found.mode(),
-            scaled: label(SCALED_LABEL).and_then(Scaled::parse).map(|it| facts::Scaled { from: it.from, to: it.to }),
-            labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
-            update: found.update,
-            action_marked: label(LABEL).is_some(),
-            action: label(LABEL).and_then(Mark::parse).map(|mark| mark.under_way()),
-            has_placement: found.spec["TaskTemplate"]["Placement"].is_object(),
-            constraints: constraints.into_iter().flatten().filter_map(Value::as_str).map(Constraint::parse).collect(),
-            platforms: Vec::new(),
-            reserved: facts::Resources::default(),
-            host_ports: Default::default(),
-            local_mount: found.spec["TaskTemplate"]["ContainerSpec"]["Mounts"][0]["Source"].as_str().map(str::to_owned),
-            replicas_per_node_max: found.spec["TaskTemplate"]["Placement"]["MaxReplicas"].as_u64(),
-            has_healthcheck: Some(true),
-            tasks: BTreeMap::new(),
-        };
-        services.insert(id.clone(), service);
-    }
-    for (id, task) in &kit.tasks {
-        if let Some(service) = services.get_mut(&task.service) {
-            service.tasks.insert(id.clone(), task_of(task));
-        }
-    }
-    let nodes = kit.machines.iter().map(|(id, machine)| (id.clone(), machine.node.clone())).collect();
-    Swarm { seen_at: now, leader, services, nodes }
-}
-
-fn task_of(task: &Task) -> facts::Task {
-    facts::Task {
-        node: task.node.clone(),
-        slot: Some(task.slot),
-        state: task.state,
-        running_since: task.running_since,
-        desired_running: task.wanted,
-        desired_gone: !task.wanted,
-        container: task.container,
     }
 }

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use swarmguard_collector::explain;
 use swarmguard_planner::facts::{Leader, Mode, Node, NodeReport, Service, Swarm, Task, TaskState, UpdateState};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::plan::ActionKind;
@@ -187,11 +188,10 @@ impl Run {
         }
         // Writing to a String cannot fail.
         let _ = writeln!(self.told, "{second} s");
-        if decisions.is_empty() {
-            self.told.push_str("  Nothing is amiss.\n");
-        }
-        for decision in decisions {
-            for (number, sentence) in decision.explain().iter().enumerate() {
+        let calm = self.swarm.services.iter().filter(|(id, _)| decisions.iter().all(|it| it.service != **id));
+        let calm = calm.map(|(_, service)| explain::calm(&self.facts, &self.incident.policy, service, now));
+        for sentences in decisions.iter().map(|decision| decision.explain()).chain(calm) {
+            for (number, sentence) in sentences.iter().enumerate() {
                 let _ = writeln!(self.told, "  {}{sentence}", if number == 0 { "" } else { "  " });
             }
         }

@@ -1,6 +1,8 @@
 //! What must never happen, and what must come about once nothing goes wrong any more. It shares no code with the planner
 //! and its checks: it looks at the Swarm itself.
 
+mod remembered;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use swarmguard_wire::{ServiceId, Timestamp};
 
 use crate::collector::Did;
 use crate::swarmkit::{Happened, SwarmKit};
+use remembered::Remembered;
 
 const MARK: &str = "swarmguard.action";
 const SCALED: &str = "swarmguard.scaled";
@@ -58,8 +61,8 @@ pub struct Judge {
     faults: BTreeMap<ServiceId, Timestamp>,
     /// When each service's last action began.
     begun: BTreeMap<ServiceId, Timestamp>,
-    /// When the last action of each kind on each service ended, as far as the collector at work saw it.
-    ended: BTreeMap<(ServiceId, ActionKind), Timestamp>,
+    /// What each collector has to remember of what was done.
+    remembered: Remembered,
     /// What each owner wrote last; nothing where that cannot be told.
     written: BTreeMap<ServiceId, Option<Value>>,
     /// When the wall clock stepped last.
@@ -82,7 +85,7 @@ impl Judge {
             authors: BTreeMap::new(),
             faults: BTreeMap::new(),
             begun: BTreeMap::new(),
-            ended: BTreeMap::new(),
+            remembered: Remembered::default(),
             written: BTreeMap::new(),
             stepped_at: Timestamp::default(),
             pauses: BTreeMap::new(),
@@ -113,9 +116,15 @@ impl Judge {
         self.faults.insert(service.clone(), now);
     }
 
-    /// Another collector begins, which does not know of cooldowns.
-    pub fn forgets(&mut self) {
-        self.ended.clear();
+    /// The collector of this number was started anew, and has lost its journal or not.
+    pub fn restarted(&mut self, number: usize, is_lost: bool) {
+        self.remembered.restarted(number, is_lost);
+    }
+
+    /// The collector of this number has read the Swarm.
+    pub fn looked(&mut self, number: usize, kit: &SwarmKit, now: Timestamp) {
+        let marked = kit.services.iter().filter(|(_, service)| !service.spec["Labels"][MARK].is_null());
+        marked.for_each(|(id, _)| self.remembered.saw_mark(number, id, now));
     }
 
     /// A collector began an action whose manager has not led for so long: by then it has to know.
@@ -156,10 +165,13 @@ impl Judge {
         now.since(self.stepped_at) > within
     }
 
-    /// What the collector did.
-    pub fn did(&mut self, did: &Did, kit: &SwarmKit, now: Timestamp) {
+    /// What the collector of this number did.
+    pub fn did(&mut self, number: usize, did: &Did, kit: &SwarmKit, now: Timestamp) {
         match did {
-            Did::Began { action, before, seen_at } => self.began(action, before, *seen_at, kit, now),
+            Did::Began { action, before, seen_at } => {
+                self.remember(number, action, kit, now);
+                self.began(action, before, *seen_at, kit, now);
+            }
             Did::Changed(service) => {
                 self.authors.insert(service.clone(), Author::SwarmGuard);
             }
@@ -168,13 +180,44 @@ impl Judge {
                 self.broken(now, &service, format!("held back what the rules had planned: {text}"));
             }
             Did::Ended(service, kind, state) => {
-                if *state != State::Refused {
-                    self.ended.insert((service.clone(), *kind), now);
-                }
+                let begun = self.begun.get(service).copied().unwrap_or_default();
+                self.remembered.ended(number, service, *kind, state, begun, now);
                 let place = if *state == State::Completed { 1 } else { 2 };
                 self.actions[place] += 1;
             }
         }
+    }
+
+    /// Cooldowns and limits.
+    fn remember(&mut self, number: usize, action: &Action, kit: &SwarmKit, now: Timestamp) {
+        let (service, kind) = (&action.trigger().service, action.kind());
+        let length = match kind {
+            ActionKind::Migrate => self.policy.migration.cooldown,
+            ActionKind::ScaleUp => self.policy.scaling.scale_up_cooldown,
+            ActionKind::ScaleDown => self.policy.scaling.scale_down_cooldown,
+        };
+        let limits = &self.policy.limits;
+        let mut broken = Vec::new();
+        if self.remembered.is_cooling(number, service, kind, length, now) {
+            broken.push("it was acted on within its cooldown".to_owned());
+        }
+        let within_hour = self.remembered.began(number, now);
+        if within_hour > limits.actions_per_hour as usize {
+            broken.push(format!("it was the {within_hour}th action within an hour"));
+        }
+        if kind == ActionKind::Migrate {
+            let moves = self.remembered.moves(number, service, now);
+            if moves >= limits.moves_per_hour as usize {
+                broken.push(format!("it was moved though it had been {moves} times within an hour"));
+            }
+            for node in action.nodes() {
+                let on_node = remembered::moves_on(kit, &node);
+                if on_node > limits.actions_per_node as usize {
+                    broken.push(format!("{on_node} moves leave {node} or go there at a time"));
+                }
+            }
+        }
+        broken.into_iter().for_each(|what| self.broken(now, service, what));
     }
 
     fn began(&mut self, action: &Action, before: &Value, seen_at: Timestamp, kit: &SwarmKit, now: Timestamp) {
@@ -183,14 +226,6 @@ impl Judge {
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
         self.begun.insert(service.clone(), now);
-        let length = match action.kind() {
-            ActionKind::Migrate => self.policy.migration.cooldown,
-            ActionKind::ScaleUp => self.policy.scaling.scale_up_cooldown,
-            ActionKind::ScaleDown => self.policy.scaling.scale_down_cooldown,
-        };
-        if self.ended.get(&(service.clone(), action.kind())).is_some_and(|ended| now.since(*ended) < length) {
-            self.broken(now, service, "it was acted on within its cooldown");
-        }
         let labels = &before["Labels"];
         let mode = labels["swarmguard.mode"].as_str();
         if labels["swarmguard.enable"] != "true" || mode.is_some_and(|mode| mode != "act") {

@@ -150,14 +150,37 @@ impl Script {
     #[must_use]
     pub fn shortened(&self, fails: &dyn Fn(&Self) -> bool) -> Self {
         let mut shortest = self.clone();
-        let mut place = 0;
-        while place < shortest.events.len() {
-            let mut shorter = shortest.clone();
-            shorter.events.remove(place);
-            if fails(&shorter) { shortest = shorter } else { place += 1 }
+        // What could not be left out may be once another is.
+        loop {
+            let (before, mut place) = (shortest.events.len(), 0);
+            while place < shortest.events.len() {
+                let mut shorter = shortest.clone();
+                shorter.events.remove(place);
+                if fails(&shorter) { shortest = shorter } else { place += 1 }
+            }
+            if shortest.events.len() == before {
+                return shortest;
+            }
         }
-        shortest
     }
+}
+
+/// Worlds that were shortened and kept, each with what is said about it. A line is a seed and the numbers of its events, `calm`
+/// before it for a calm day, and words after `#`; `cargo xtask simulate` prints it. One that is no such line is given back.
+pub fn kept(text: &str) -> impl Iterator<Item = Result<(Script, &str), &str>> {
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| kept_line(line).ok_or(line))
+}
+
+fn kept_line(line: &str) -> Option<(Script, &str)> {
+    let (world, what) = line.split_once('#')?;
+    let (is_calm, numbers) = match world.strip_prefix("calm ") {
+        Some(rest) => (true, rest),
+        None => (false, world),
+    };
+    let mut numbers = numbers.split_whitespace();
+    let seed = numbers.next()?.parse().ok()?;
+    let events: Vec<usize> = numbers.map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    Some((Script::with_events(seed, is_calm, &events), what.trim()))
 }
 
 fn in_order(mut events: Vec<Event>) -> Vec<Event> {

@@ -9,6 +9,7 @@ mod managers;
 mod suffering;
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use swarmguard_planner::Policy;
@@ -80,6 +81,21 @@ struct World {
 enum Later {
     CollectorStarts(usize),
     NodeBack(NodeId),
+}
+
+/// FNV-1a: the same on every machine and in every run.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Runs a world; `trace` keeps what happened in words.
@@ -186,13 +202,11 @@ impl World {
         }
     }
 
-    /// Adds to what tells one run from another (FNV-1a).
-    fn mix(&mut self, what: u64) {
-        for part in [self.now.as_micros(), what] {
-            for byte in part.to_le_bytes() {
-                self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
+    /// Adds to what tells one run from another.
+    fn mix(&mut self, what: impl Hash) {
+        let mut hasher = Fnv(self.trace);
+        (self.now, what).hash(&mut hasher);
+        self.trace = hasher.0;
     }
 
     fn look(&mut self) {
@@ -203,6 +217,7 @@ impl World {
                 collector.facts.pauses.clone_from(&self.pauses);
                 collector.facts.wall_ahead = self.wall_ahead;
                 collector.look(&self.kit, leader, now);
+                self.judge.looked(number, &self.kit, now);
             }
         }
         self.watch();
@@ -235,15 +250,15 @@ impl World {
                 }
                 // What one that was cut off makes of it is not how it ended.
                 if self.managers.leads(number) || !matches!(did, Did::Ended(..)) {
-                    self.judge.did(&did, &self.kit, now);
+                    self.judge.did(number, &did, &self.kit, now);
                 }
-                self.mix(1);
+                self.mix(made::told(&did));
                 self.tell(|| format!("collector {}: {}", number + 1, made::told(&did)));
             }
         }
         for happened in std::mem::take(&mut self.kit.happened) {
             self.judge.happened(&happened, &self.kit, now);
-            self.mix(2);
+            self.mix(&happened);
             self.tell(|| format!("{happened:?}"));
         }
     }
@@ -251,13 +266,20 @@ impl World {
     fn come_due(&mut self) {
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
+                // Killed twice, it is started once.
+                Later::CollectorStarts(number)
+                    if self.managers.seats.get(number).is_some_and(|seat| seat.collector.is_some()) => {}
                 Later::CollectorStarts(number) => {
                     self.tell(|| format!("collector {} starts", number + 1));
                     self.collectors += 1;
-                    self.judge.forgets();
-                    let rng = Rng::new(self.script.seed ^ self.collectors);
+                    let mut rng = Rng::new(self.script.seed ^ self.collectors);
+                    let is_lost = rng.chance(20);
+                    self.judge.restarted(number, is_lost);
+                    let mut collector = Collector::new(self.policy.clone(), rng, self.now);
                     if let Some(seat) = self.managers.seats.get_mut(number) {
-                        seat.collector = Some(Collector::new(self.policy.clone(), rng, self.now));
+                        let journal = std::mem::take(&mut seat.journal);
+                        collector.restore(if is_lost { Vec::new() } else { journal }, self.now);
+                        seat.collector = Some(collector);
                     }
                 }
                 Later::NodeBack(node) => {

@@ -7,7 +7,7 @@
 )]
 
 use swarmguard_planner::planted::{Bug, plant};
-use swarmguard_sim::script::Script;
+use swarmguard_sim::script::{self, Script};
 use swarmguard_sim::{Outcome, run};
 
 const FIRST_SEED: u64 = 1;
@@ -32,6 +32,19 @@ fn each_planted_bug_is_found_within_a_thousand_seeds() {
         plant(None);
     }
     assert_eq!(missed, []);
+}
+
+#[test]
+fn a_world_that_was_kept_breaks_its_promise_while_the_bug_is_there() {
+    for line in script::kept(include_str!("../regressions.txt")) {
+        let (script, name) = line.unwrap();
+        let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+        plant(bug);
+        let outcome = run(&script, false);
+        plant(None);
+        let is_broken = !outcome.violations.is_empty() || script.is_calm && outcome.actions[0] > 0;
+        assert!(is_broken, "{name}: {script:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::report::{Outcome, Promise, promises, table};
 use crate::run::{cargo, run as run_command, target_folder};
 
 /// What is measured: the state of the Swarm, and its nodes.
-const ROWS: [(&str, u32); 7] = [
+const ROWS: [(&str, u32); 8] = [
     ("some", 250),
     ("some", 500),
     ("some", 1_000),
@@ -19,6 +19,7 @@ const ROWS: [(&str, u32); 7] = [
     ("idle", 1_000),
     ("everywhere", 1_000),
     ("warm", 1_000),
+    ("look", 1_000),
 ];
 
 const CONTAINERS_PER_NODE: f64 = 20.0;

@@ -60,15 +60,18 @@ struct Round {
 pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Result<Outcome> {
     let app = App { replicas: 1, constraints: vec!["node.role==worker".to_owned()], ..App::new("web", 8080) };
     let web = Deployed::deploy(&stage.lab, app).await?;
-    let (mut done, mut missed) = (Vec::new(), Vec::new());
+    let (mut done, mut missed, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (number, loss) in (1..=rounds).zip(Loss::ALL.into_iter().cycle()) {
-        let round = round(stage, &web, loss, &mut missed).await;
+        let round = round(stage, &web, loss, &mut known, &mut missed).await;
         let round = round.with_context(|| format!("round {number}, the leader is {}", loss.name()))?;
         let (elected, finished) = (round.elected.as_secs_f64(), round.finished.as_secs_f64());
         let name = loss.name();
         step(begun, &format!("{number} of {rounds}: {name}; elected {elected:.1} s, finished {finished:.1} s later"));
         done.push(round);
     }
+    // What came back last has had its time by then, too.
+    wait_for("a leader, and all collectors to agree", BACK_WITHIN, || settled(stage)).await?;
+    usurped(stage, &known, &mut missed).await?;
     Ok(outcome(&done, missed))
 }
 
@@ -106,12 +109,27 @@ fn outcome(rounds: &[Round], mut missed: Vec<String>) -> Outcome {
     Outcome { text: format!("\n{}\n{text}", table(&rows)), json, missed }
 }
 
-async fn round(stage: &mut Stage, web: &Deployed, loss: Loss, missed: &mut Vec<String>) -> Result<Round> {
+/// Actions that were begun beside the one of each round.
+async fn usurped(stage: &Stage, known: &BTreeSet<String>, missed: &mut Vec<String>) -> Result<()> {
+    let more: Vec<String> = ids(stage).await?.difference(known).cloned().collect();
+    if !more.is_empty() {
+        missed.push(format!("{more:?} were begun as well"));
+    }
+    Ok(())
+}
+
+async fn round(
+    stage: &mut Stage,
+    web: &Deployed,
+    loss: Loss,
+    known: &mut BTreeSet<String>,
+    missed: &mut Vec<String>,
+) -> Result<Round> {
     let (leader, witness) = wait_for("a leader, and all collectors to agree", BACK_WITHIN, || settled(stage)).await?;
     let written = spec(stage, witness).await?;
     let before = running(stage, witness).await?;
     let source = before.values().next().copied().context("no replica runs")?;
-    let known = ids(stage).await?;
+    usurped(stage, known, missed).await?;
     web.ask(&stage.lab, source, Sickness::Memory.path()).await?;
     let mut marks = Marks::default();
     wait_for("the migration to begin", BACK_WITHIN, || async {
@@ -139,6 +157,15 @@ async fn round(stage: &mut Stage, web: &Deployed, loss: Loss, missed: &mut Vec<S
         tokio::time::sleep(LOOK_PAUSE).await;
     }
     let finished = finished.elapsed();
+    known.extend(marks.0.iter().cloned());
+    // The one beside the new leader did it, and nobody before.
+    let by_next = get_json(&format!("{}/api/v1/actions", stage.collector_url_of(next))).await?;
+    let is_done =
+        |action: &Value| action["state"] == "completed" && action["id"].as_str().is_some_and(|id| marks.0.contains(id));
+    if !by_next.as_array().is_some_and(|actions| actions.iter().any(is_done)) {
+        missed.push(format!("the leader {}: {:?} was not finished by the next one", loss.name(), marks.0));
+    }
+    let version = version(stage, witness).await?;
     bring_back(stage, leader, loss).await?;
     let after = Instant::now();
     while after.elapsed() < AFTERMATH {
@@ -154,10 +181,9 @@ async fn round(stage: &mut Stage, web: &Deployed, loss: Loss, missed: &mut Vec<S
     if before.keys().eq(after.keys()) {
         missed.push(format!("the leader {}: the sick task is still there", loss.name()));
     }
-    // Of those that were lost and came back none has begun anything.
-    let begun: BTreeSet<String> = ids(stage).await?.difference(&known).cloned().collect();
-    if begun.len() > 1 {
-        missed.push(format!("the leader {}: {begun:?} were begun", loss.name()));
+    // Of those that were lost and came back none has changed anything.
+    if self::version(stage, witness).await? != version {
+        missed.push(format!("the leader {}: the service was changed after all was done", loss.name()));
     }
     Ok(Round { loss, elected, finished, actions: marks.0.len() })
 }
@@ -234,6 +260,10 @@ async fn leader_seen_by(stage: &Stage, witness: u32) -> Result<Option<u32>> {
 
 async fn spec(stage: &Stage, manager: u32) -> Result<Value> {
     Ok(get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?["Spec"].clone())
+}
+
+async fn version(stage: &Stage, manager: u32) -> Result<Value> {
+    Ok(get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?["Version"]["Index"].clone())
 }
 
 fn mark(spec: &Value) -> Option<String> {

@@ -112,7 +112,7 @@ pub struct Machine {
 }
 
 /// What changed within a step, for those who watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Happened {
     /// A task began to run, healthy where there is a health check.
     Runs(TaskId),

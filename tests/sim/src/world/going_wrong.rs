@@ -7,6 +7,7 @@ use swarmguard_planner::quiet::Pause;
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{NodeId, ServiceId};
 
+use super::managers::Seat;
 use super::suffering::Load;
 use super::{Later, World, made};
 use crate::rng::Rng;
@@ -27,7 +28,7 @@ impl World {
 
     pub(super) fn happens(&mut self, event: &Event) {
         let mut rng = Rng::new(event.draw);
-        self.mix(3);
+        self.mix((format!("{:?}", event.what), event.draw));
         self.tell(|| format!("{:?}", event.what));
         let seconds = Duration::from_secs;
         match event.what {
@@ -110,10 +111,7 @@ impl World {
             }
             What::CollectorKilled(length) => {
                 let number = self.seat(&mut rng);
-                if let Some(seat) = self.managers.seats.get_mut(number) {
-                    seat.collector = None;
-                }
-                self.later(length, Later::CollectorStarts(number));
+                self.kill(number, length);
             }
             What::CollectorAsleep(length) => {
                 let (number, until) = (self.seat(&mut rng), self.now + seconds(length));
@@ -122,15 +120,19 @@ impl World {
                 }
             }
             What::LeaderMoves => {
-                if self.managers.elect_another(&mut rng, self.now) {
-                    self.judge.forgets();
-                }
+                self.managers.elect_another(&mut rng, self.now);
             }
             What::BadNetwork(length) => self.bad_network_until = self.now + seconds(length),
             What::BadManager(length) => self.bad_manager_until = self.now + seconds(length),
             What::Owner(owner) => self.owner(owner, &mut rng),
         }
         self.watch();
+    }
+
+    /// A collector dies, and the next one starts after so many seconds.
+    fn kill(&mut self, number: usize, seconds: u64) {
+        self.managers.seats.get_mut(number).into_iter().for_each(Seat::kill);
+        self.later(seconds, Later::CollectorStarts(number));
     }
 
     /// The manager whose collector something happens to; rather the one that leads.
@@ -147,12 +149,9 @@ impl World {
             if self.managers.seats.len() == 1 || !self.managers.others_are_whole(number) {
                 return;
             }
-            if self.managers.lose(number, rng, self.now) {
-                self.judge.forgets();
-            }
-            if is_down && let Some(seat) = self.managers.seats.get_mut(number) {
-                seat.collector = None;
-                self.later(seconds, Later::CollectorStarts(number));
+            self.managers.lose(number, rng, self.now);
+            if is_down {
+                self.kill(number, seconds);
             }
         }
         self.fault_everywhere();

@@ -24,6 +24,11 @@ pub(super) fn policy(rng: &mut Rng, script: &Script) -> Policy {
     policy.limits.actions_in_flight = u32::try_from(rng.between(1, 5)).unwrap_or(1);
     policy.limits.moves_per_hour = 1_000;
     policy.limits.actions_per_hour = 1_000;
+    if rng.chance(30) {
+        policy.limits.actions_per_hour = u32::try_from(rng.between(2, 8)).unwrap_or(2);
+        policy.limits.moves_per_hour = u32::try_from(rng.between(1, 3)).unwrap_or(1);
+        policy.limits.actions_per_node = 1;
+    }
     policy.limits.sick_nodes_percent = 100.0;
     if !script.is_calm && rng.chance(10) {
         let (from, length) = (rng.between(0, 25), rng.between(3, 40));

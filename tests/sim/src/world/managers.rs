@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use swarmguard_planner::facts::Leader;
+use swarmguard_planner::memory::Past;
 use swarmguard_wire::{Name, Timestamp};
 
 use crate::collector::{Collector, Unreliable};
@@ -16,6 +17,8 @@ const ELECTION: Duration = Duration::from_secs(12);
 pub(super) struct Seat {
     /// Absent while it is dead.
     pub(super) collector: Option<Collector>,
+    /// What one that died left on its disk.
+    pub(super) journal: Vec<(String, Past)>,
     /// It is stopped (`SIGSTOP`) until then, and knows nothing of it.
     pub(super) asleep_until: Timestamp,
     /// Whether the manager is one of the Swarm.
@@ -32,10 +35,20 @@ pub(super) struct Managers {
     leaderless_until: Timestamp,
 }
 
+impl Seat {
+    /// Its collector dies.
+    pub(super) fn kill(&mut self) {
+        if let Some(collector) = self.collector.take() {
+            self.journal = collector.journal;
+        }
+    }
+}
+
 impl Managers {
     pub(super) fn new(count: usize, mut collector: impl FnMut() -> Collector) -> Self {
         let seat = |_| Seat {
             collector: Some(collector()),
+            journal: Vec::new(),
             asleep_until: Timestamp::default(),
             is_connected: true,
             led_until: Timestamp::default(),

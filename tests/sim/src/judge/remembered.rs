@@ -1,0 +1,122 @@
+//! What each collector has to remember: what it did itself, what it saw another do, and what its journal has.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde_json::Value;
+use swarmguard_collector::journal::State;
+use swarmguard_planner::plan::ActionKind;
+use swarmguard_wire::{NodeId, ServiceId, Timestamp};
+
+use super::MARK;
+use crate::swarmkit::SwarmKit;
+
+/// An hour, less what passes between a decision and its first update.
+const HOUR: Duration = Duration::from_secs(3_590);
+
+/// Swarm's answer to an update comes within so long.
+const HEARD_WITHIN: Duration = Duration::from_millis(100);
+
+/// The end of an action.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    begun: Timestamp,
+    at: Timestamp,
+    /// Whose it was; nobody's any more where its journal is lost.
+    by: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Remembered {
+    /// The last of each kind on each service.
+    ends: BTreeMap<(ServiceId, ActionKind), End>,
+    /// When each collector saw the mark of an action on each service last.
+    marks: BTreeMap<(usize, ServiceId), Timestamp>,
+    /// When each collector's actions began.
+    begun: BTreeMap<usize, VecDeque<Timestamp>>,
+    /// When each collector's moves of each service ended.
+    moves: BTreeMap<(usize, ServiceId), VecDeque<Timestamp>>,
+}
+
+impl Remembered {
+    pub(super) fn restarted(&mut self, number: usize, is_lost: bool) {
+        // What it saw others do is in no journal.
+        self.marks.retain(|(seen_by, _), _| *seen_by != number);
+        if is_lost {
+            self.ends.values_mut().filter(|end| end.by == Some(number)).for_each(|end| end.by = None);
+            self.begun.remove(&number);
+            self.moves.retain(|(by, _), _| *by != number);
+        }
+    }
+
+    pub(super) fn saw_mark(&mut self, number: usize, service: &ServiceId, now: Timestamp) {
+        self.marks.insert((number, service.clone()), now);
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        number: usize,
+        service: &ServiceId,
+        kind: ActionKind,
+        state: &State,
+        begun: Timestamp,
+        now: Timestamp,
+    ) {
+        if *state == State::Refused {
+            return;
+        }
+        self.ends.insert((service.clone(), kind), End { begun, at: now, by: Some(number) });
+        let is_over = matches!(state, State::Completed | State::Reverted | State::Left);
+        if kind == ActionKind::Migrate && is_over {
+            self.moves.entry((number, service.clone())).or_default().push_back(now);
+        }
+    }
+
+    /// Whether this collector knows of an action of that kind that ended so lately.
+    pub(super) fn is_cooling(
+        &self,
+        number: usize,
+        service: &ServiceId,
+        kind: ActionKind,
+        length: Duration,
+        now: Timestamp,
+    ) -> bool {
+        let Some(end) = self.ends.get(&(service.clone(), kind)) else { return false };
+        let saw = self.marks.get(&(number, service.clone())).is_some_and(|seen| *seen >= end.begun);
+        // The mark is gone a moment before the collector that took it away has heard so.
+        let length = if end.by == Some(number) { length } else { length.saturating_sub(HEARD_WITHIN) };
+        (end.by == Some(number) || saw) && now.since(end.at) < length
+    }
+
+    /// One more began; how many of this collector's did within an hour.
+    pub(super) fn began(&mut self, number: usize, now: Timestamp) -> usize {
+        let begun = self.begun.entry(number).or_default();
+        begun.push_back(now);
+        within_hour(begun, now)
+    }
+
+    /// How often this collector moved a service within an hour.
+    pub(super) fn moves(&mut self, number: usize, service: &ServiceId, now: Timestamp) -> usize {
+        self.moves.get_mut(&(number, service.clone())).map_or(0, |moves| within_hour(moves, now))
+    }
+}
+
+fn within_hour(times: &mut VecDeque<Timestamp>, now: Timestamp) -> usize {
+    while times.front().is_some_and(|oldest| now.since(*oldest) >= HOUR) {
+        times.pop_front();
+    }
+    times.len()
+}
+
+/// How many services are on the way from or to a node, as their marks say.
+pub(super) fn moves_on(kit: &SwarmKit, node: &NodeId) -> usize {
+    let is_on = |spec: &Value| {
+        let mark: Option<Value> = spec["Labels"][MARK].as_str().and_then(|text| serde_json::from_str(text).ok());
+        mark.is_some_and(|mark| {
+            [&mark["change"]["source"], &mark["change"]["target"]]
+                .iter()
+                .any(|found| found.as_str() == Some(node.as_str()))
+        })
+    };
+    kit.services.values().filter(|service| is_on(&service.spec)).count()
+}
