@@ -77,7 +77,7 @@ fn what_a_collector_did_is_known_to_the_next_one_and_told_in_words() {
         for part in [
             "web is moved from node",
             "in a row (2 needed)",
-            "is the least in use",
+            "that may take it",
             "It is completed",
             "T6 old task gone",
         ] {
