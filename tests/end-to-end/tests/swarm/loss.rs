@@ -74,13 +74,9 @@ fn what_a_collector_did_is_known_to_the_next_one_and_told_in_words() {
         stage.collector.kill().await?;
         stage.restart_collector(None).await?;
         let told = explain(stage, &action.id).await?;
-        for part in [
-            "web is moved from node",
-            "in a row (2 needed)",
-            "that may take it",
-            "It is completed",
-            "T6 old task gone",
-        ] {
+        for part in
+            ["web is moved from node", "in a row (2 needed)", "that may take it", "It is completed", "T6 old task gone"]
+        {
             ensure!(told.contains(part), "{part:?} is missing:\n{told}");
         }
         println!("{told}");
