@@ -19,6 +19,9 @@ use crate::swarm::{self, Mark, Retreat, SwarmError, WATCH_PAUSE, mark};
 const UPDATE_MAX: Duration = Duration::from_secs(30);
 const UPDATE_PAUSE: Duration = Duration::from_millis(200);
 
+/// Tasks that were asked for longer ago than this say nothing about now.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// The mark is looked for at every so many looks at the tasks.
 const LOOKS_PER_MARK: u32 = 10;
 
@@ -75,6 +78,8 @@ pub struct Course {
     deadline: Duration,
     ended: Ended,
     phase: Phase,
+    /// When the last step was given.
+    asked_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -124,20 +129,28 @@ impl Course {
     /// Of an action that is to begin, and its first step.
     pub fn begin(action: Action, mark: Mark, deadline: Duration, by: Timestamp) -> (Self, Step) {
         let ended = Ended::begun(mark.times.t4);
-        (Self { mark, deadline, ended, phase: Phase::Beginning }, Step::Begin { action: Box::new(action), by })
+        (
+            Self { mark, deadline, ended, phase: Phase::Beginning, asked_at: None },
+            Step::Begin { action: Box::new(action), by },
+        )
     }
 
     /// Of one that was begun before, by whomever, and its first step; it has the whole deadline again, since the clock of
     /// the collector that began it is not this one's.
     pub fn take_over(mark: Mark, deadline: Duration, now: Timestamp) -> (Self, Step) {
         let ended = Ended::begun(mark.times.t4);
-        let mut course = Self { mark, deadline, ended, phase: Phase::Over };
+        let mut course = Self { mark, deadline, ended, phase: Phase::Over, asked_at: Some(now) };
         let step = course.watch(now);
         (course, step)
     }
 
     /// What is to be done after this answer to the last step.
     pub fn next(&mut self, answer: Answer, now: Timestamp) -> Step {
+        // Whoever was asleep between question and answer has tasks in hand as they were before: that is no answer.
+        let is_old = self.asked_at.is_some_and(|asked| now.since(asked) > ANSWER_AGE_MAX);
+        let is_of_tasks = matches!(answer, Answer::Tasks(Ok(_)));
+        let answer = if is_of_tasks && is_old { Answer::Tasks(Err(SwarmError::Late)) } else { answer };
+        self.asked_at = Some(now);
         match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Beginning => self.begun(answer, now),
             Phase::Doubting(error) => self.doubt(error, answer, now),
@@ -376,7 +389,7 @@ impl Course {
 
 /// Whether the same may well be taken a moment later.
 fn is_passing(error: &SwarmError) -> bool {
-    matches!(error, SwarmError::Version { .. } | SwarmError::Docker { .. } | SwarmError::Raw { .. })
+    matches!(error, SwarmError::Version { .. } | SwarmError::Docker { .. } | SwarmError::Raw { .. } | SwarmError::Late)
 }
 
 #[cfg(test)]

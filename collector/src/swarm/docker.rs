@@ -68,8 +68,8 @@ pub enum SwarmError {
         /// The version found.
         found: u64,
     },
-    /// It was not begun in time: another collector may be the one to act by now.
-    #[error("it was not begun in time: by now another collector may be the one to act")]
+    /// It comes too late: another collector may be the one to act by now.
+    #[error("it came too late: by now another collector may be the one to act")]
     Late,
     /// The mark of the action is not there any more: someone else changed the service.
     #[error("someone else changed the service: the action's mark is gone")]

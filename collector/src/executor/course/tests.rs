@@ -67,13 +67,22 @@ fn name(step: &Step) -> String {
     }
 }
 
-/// The steps that follow these answers, each given at its second.
+/// The steps that follow these answers, each asked for and given at its second.
 fn check((mut course, first): (Course, Step), answers: Vec<(u64, Answer)>, expected: &[&str]) {
     let mut steps = vec![name(&first)];
     for (second, answer) in answers {
+        course.asked_at = Some(at(second));
         steps.push(name(&course.next(answer, at(second))));
     }
     assert_eq!(steps, expected);
+}
+
+#[test]
+fn tasks_that_were_read_before_a_long_sleep_are_no_ground_to_take_anything_back_on() {
+    let (mut course, first) = taken_over(migrate());
+    assert_eq!(name(&first), "tasks");
+    let late = DEADLINE.as_secs() + 10;
+    assert_eq!(name(&course.next(tasks("AB"), at(late))), "unfinished", "asked for at 0, answered {late} s later");
 }
 
 fn taken_over(mark: Mark) -> (Course, Step) {
