@@ -15,7 +15,7 @@ use swarmguard_influx::Sink;
 use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Leader, Swarm};
 use swarmguard_planner::labels::LabelProblem;
-use swarmguard_planner::memory::{EndedBy, Past};
+use swarmguard_planner::memory::Past;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::{Memory, Outcome, Policy, checks, plan};
@@ -299,13 +299,9 @@ impl ControlLoop {
         }
         self.trusted_from = at;
         let unfinished = self.memory.under_way(service).filter(|_| ended.state == State::Unfinished);
-        match ended.state {
-            State::Refused => self.memory.refused(service, at),
-            State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, at),
-            State::Unfinished | State::HandedOver => self.memory.ended(service, kind, EndedBy::Nobody, at),
-            State::Running | State::Completed | State::Reverted | State::Left => {
-                self.memory.ended(service, kind, EndedBy::Us, at);
-            }
+        match ended.state.ended_by() {
+            Some(by) => self.memory.ended(service, kind, by, at),
+            None => self.memory.refused(service, at),
         }
         record::complete(&mut record, ended, &self.node_names(), at);
         self.judge(&record);

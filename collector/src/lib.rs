@@ -7,7 +7,7 @@
 //! - [`fleet`]: the facts; [`state`]: what handlers and the loop share
 //! - [`control_loop`]: the one place that decides, with the `planner` crate
 //! - [`executor`]: carries out one action; [`swarm`]: the manager's API, and what is written there
-//! - [`journal`]: what was decided and done; [`explain`]: the same in sentences; [`events`]: the same for the database and for machines
+//! - [`journal`]: what was decided and done; [`explain`]: the same in sentences; [`events`]: for the database and for machines
 //! - [`ask`]: pause, resume and explain from the command line
 //! - [`counters`]: what came in; [`clock`]: the one place where time is read
 

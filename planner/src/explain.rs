@@ -31,34 +31,34 @@ impl Decision {
     }
 
     fn seen(&self) -> String {
-        let Grounds { node, cpu_percent, memory_percent, network_percent, ticks, thresholds, .. } = &self.grounds;
+        let Grounds { node, cpu_percent, memory_percent, network_percent, .. } = &self.grounds;
         let (cpu, memory, network) = (Percent(*cpu_percent), Percent(*memory_percent), Percent(*network_percent));
-        let container = self.container.short();
         match self.condition {
-            Condition::Idle => {
-                format!(
-                    "Its busiest container, {container} on {node}, is at CPU {cpu}, memory {memory}, network {network}"
-                )
-            }
-            Condition::Busy => format!(
-                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (high above {:.0}) and \
-                 network {network} (high above {:.0}), for {} in a row ({} needed)",
-                thresholds.cpu,
-                thresholds.memory,
-                thresholds.network,
-                Ticks(*ticks),
-                thresholds.ticks
+            Condition::Idle => format!(
+                "Its busiest container, {} on {node}, is at CPU {cpu}, memory {memory}, network {network}",
+                self.container.short()
             ),
-            Condition::Sick | Condition::Unclear(_) | Condition::Calm => format!(
-                "Its container {container} on {node} is at CPU {cpu} (high above {:.0}), memory {memory} (high above {:.0}) and \
-                 network {network} (low below {:.0}), for {} in a row ({} needed)",
-                thresholds.cpu,
-                thresholds.memory,
-                thresholds.network,
-                Ticks(*ticks),
-                thresholds.ticks
-            ),
+            Condition::Busy => self.measured("high above"),
+            Condition::Sick | Condition::Unclear(_) | Condition::Calm => self.measured("low below"),
         }
+    }
+
+    /// Beside what it is judged by; of the network that is its being low, or high.
+    fn measured(&self, network_is: &str) -> String {
+        let Grounds { node, cpu_percent, memory_percent, network_percent, ticks, thresholds, .. } = &self.grounds;
+        format!(
+            "Its container {} on {node} is at CPU {} (high above {:.0}), memory {} (high above {:.0}) and network {} \
+             ({network_is} {:.0}), for {} in a row ({} needed)",
+            self.container.short(),
+            Percent(*cpu_percent),
+            thresholds.cpu,
+            Percent(*memory_percent),
+            thresholds.memory,
+            Percent(*network_percent),
+            thresholds.network,
+            Ticks(*ticks),
+            thresholds.ticks
+        )
     }
 }
 

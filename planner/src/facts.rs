@@ -66,11 +66,6 @@ impl Facts {
         self.swarm = Some(swarm);
     }
 
-    /// Swarm's state was read again, and nothing of it has changed.
-    pub fn saw_swarm_unchanged(&mut self, seen_at: Timestamp) {
-        self.swarm.iter_mut().for_each(|swarm| swarm.seen_at = seen_at);
-    }
-
     /// Swarm's state and where everything is in it.
     pub(crate) fn indexed(&self) -> Option<(&Swarm, &Index)> {
         let swarm = self.swarm.as_ref()?;

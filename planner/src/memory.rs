@@ -1,7 +1,7 @@
 //! What was done before: which services are being acted on, and which were lately.
 //!
-//! The control loop tells it when an action starts and ends; how much was done in the last hour is counted too. What must survive the loop's own death is not kept here
-//! but in the services' labels; losing this memory only loses cooldowns.
+//! The control loop tells it when an action starts and ends; how much was done in the last hour is counted too. What must
+//! survive the loop's own death is in the services' labels; what is kept here the collector's journal restores.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

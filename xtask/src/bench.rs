@@ -32,6 +32,19 @@ use crate::{build, setup};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    #[command(flatten)]
+    Agent(OfAgent),
+    /// How long planning takes in a large Swarm
+    Plan {
+        /// Also write the figures here as JSON; - is the standard output
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+}
+
+/// What needs root, the binaries and peers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OfAgent {
     /// The agent's cost with containers, beside Netdata, docker stats and a bare loop
     Agent {
         /// Containers, 1 to 200
@@ -68,30 +81,27 @@ pub(crate) enum Bench {
         #[arg(long)]
         json: Option<PathBuf>,
     },
-    /// How long planning takes in a large Swarm
-    Plan {
-        /// Also write the figures here as JSON; - is the standard output
-        #[arg(long)]
-        json: Option<PathBuf>,
-    },
 }
 
 pub(crate) fn run(what: Bench) -> Result<()> {
-    if let Bench::Plan { json } = what {
-        return plan::run()?.tell(json);
+    match what {
+        Bench::Agent(what) => run_agent(what),
+        Bench::Plan { json } => plan::run()?.tell(json),
     }
+}
+
+fn run_agent(what: OfAgent) -> Result<()> {
     become_root()?;
     setup::for_bench()?;
     let binaries = build::binaries(Arch::HOST, KernelPrograms::Needed)?;
     let floor = build::floor()?;
     let (outcome, json) = runtime()?.block_on(async {
         let (work, json): (std::pin::Pin<Box<dyn Future<Output = Result<Outcome>>>>, _) = match what {
-            Bench::Agent { containers, seconds, runs, json } => {
+            OfAgent::Agent { containers, seconds, runs, json } => {
                 (Box::pin(agent::run(agent::Options { containers, seconds, runs }, &binaries, &floor)), json)
             }
-            Bench::Scale { seconds, runs, json } => (Box::pin(scale::run(seconds, runs, &binaries)), json),
-            Bench::Packets { stretches, json } => (Box::pin(packets::run(stretches, &binaries)), json),
-            Bench::Plan { json } => (Box::pin(async { plan::run() }), json),
+            OfAgent::Scale { seconds, runs, json } => (Box::pin(scale::run(seconds, runs, &binaries)), json),
+            OfAgent::Packets { stretches, json } => (Box::pin(packets::run(stretches, &binaries)), json),
         };
         let done = tokio::select! {
             done = work => done,

@@ -29,6 +29,16 @@ pub enum State {
 }
 
 impl State {
+    /// Who ended the action; nothing where it was refused, and so never began.
+    pub fn ended_by(&self) -> Option<EndedBy> {
+        match self {
+            Self::Refused => None,
+            Self::Superseded => Some(EndedBy::Somebody),
+            Self::Running | Self::Unfinished | Self::HandedOver => Some(EndedBy::Nobody),
+            Self::Completed | Self::Reverted | Self::Left => Some(EndedBy::Us),
+        }
+    }
+
     /// The state in one word, as in the database.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -133,12 +143,7 @@ impl ActionRecord {
 
     /// What is to be remembered of it; nothing of one that changed nothing.
     pub fn past(&self) -> Option<Past> {
-        let by = match self.state {
-            State::Refused => return None,
-            State::Superseded => EndedBy::Somebody,
-            State::Running | State::Unfinished | State::HandedOver => EndedBy::Nobody,
-            State::Completed | State::Reverted | State::Left => EndedBy::Us,
-        };
+        let by = self.state.ended_by()?;
         let kinds = [ActionKind::Migrate, ActionKind::ScaleUp, ActionKind::ScaleDown];
         let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind)?;
         let ended = self.ended_at.map(|at| (by, at));

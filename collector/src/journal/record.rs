@@ -19,13 +19,15 @@ pub(crate) fn planned(
     decided_at: Timestamp,
 ) -> ActionRecord {
     let trigger = action.trigger();
-    let name = |node: &NodeId| swarm.nodes.get(node).map_or_else(|| node.to_string(), |node| node.hostname.to_string());
     let replicas = match swarm.services.get(&trigger.service).map(|service| service.mode) {
         Some(Mode::Replicated { replicas }) => replicas,
         Some(Mode::Global | Mode::Job) | None => 0,
     };
     let (from_node, to_node, replicas_before, replicas_after) = match action {
-        Action::Migrate(migrate) => (Some(name(&migrate.source)), Some(name(&migrate.target)), replicas, replicas),
+        Action::Migrate(migrate) => {
+            let (from, to) = (migrate.source_name.to_string(), migrate.target_name.to_string());
+            (Some(from), Some(to), replicas, replicas)
+        }
         Action::ScaleUp(scale) | Action::ScaleDown(scale) => (None, None, scale.from, scale.to),
     };
     ActionRecord {

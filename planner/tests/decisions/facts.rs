@@ -113,12 +113,3 @@ fn the_swarms_state_is_stale_after_the_window_and_not_a_moment_before() {
     world.swarm().seen_at = before(world.policy.metric_window + MOMENT);
     assert_eq!(world.withheld(), Withheld::SwarmStale { seconds: 15 });
 }
-
-#[test]
-fn a_swarm_that_was_seen_again_unchanged_is_fresh() {
-    let mut world = World::new().seen(1, &[SICK, SICK]);
-    world.swarm().seen_at = at(NOW - 20);
-    assert!(matches!(world.outcome(), Outcome::Withhold { withheld: Withheld::SwarmStale { .. } }));
-    world.facts.saw_swarm_unchanged(at(NOW));
-    assert!(matches!(world.outcome(), Outcome::Act { .. }));
-}

@@ -111,6 +111,17 @@ pub async fn install(lab: &Lab, binaries: &Binaries) -> Result<()> {
     load_image(lab, IMAGE, DOCKERFILE, &[program]).await
 }
 
+/// All tasks of a service, as the manager behind this socket tells them in its own JSON.
+///
+/// # Errors
+/// When it does not answer, or there is no such service.
+pub async fn tasks_of(socket: &Path, service: &str) -> Result<Vec<Value>> {
+    // {"service":["NAME"]}, as a URL has it.
+    let path = format!("/tasks?filters=%7B%22service%22%3A%5B%22{service}%22%5D%7D");
+    let tasks = get_json_from_socket(socket, &path).await?;
+    tasks.as_array().cloned().context("tasks are no list")
+}
+
 /// A deployed app.
 #[derive(Debug)]
 pub struct Deployed {
@@ -208,10 +219,7 @@ impl Deployed {
     /// # Errors
     /// When the manager does not answer.
     pub async fn tasks(&self, lab: &Lab) -> Result<Vec<Value>> {
-        // {"service":["NAME"]}, as a URL has it.
-        let path = format!("/tasks?filters=%7B%22service%22%3A%5B%22{}%22%5D%7D", self.app.name);
-        let tasks = get_json_from_socket(lab.node(1)?.socket(), &path).await?;
-        tasks.as_array().cloned().context("tasks are no list")
+        tasks_of(lab.node(1)?.socket(), &self.app.name).await
     }
 
     /// Kills a container, as a crash would.

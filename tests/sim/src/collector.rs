@@ -14,7 +14,7 @@ use swarmguard_collector::swarm::docker::RawError;
 use swarmguard_collector::swarm::mark::{LABEL, Mark};
 use swarmguard_collector::swarm::{SwarmError, spec};
 use swarmguard_planner::facts::{self, Facts, Leader};
-use swarmguard_planner::memory::{EndedBy, Past};
+use swarmguard_planner::memory::Past;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
 use swarmguard_wire::{ServiceId, Timestamp};
@@ -136,7 +136,7 @@ impl Collector {
         }
         let known = (kit.changes, leader.clone());
         if self.read_at.as_ref() == Some(&known) {
-            self.facts.saw_swarm_unchanged(now);
+            self.facts.swarm_mut().into_iter().for_each(|swarm| swarm.seen_at = now);
         } else {
             self.facts.record_swarm(read::swarm(kit, leader, now));
             self.read_at = Some(known);
@@ -322,12 +322,7 @@ impl Collector {
     }
 
     fn write_down(&mut self, id: &str, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
-        let by = match ended.state {
-            State::Refused => return self.journal.retain(|(known, _)| known != id),
-            State::Superseded => EndedBy::Somebody,
-            State::Running | State::Unfinished | State::HandedOver => EndedBy::Nobody,
-            State::Completed | State::Reverted | State::Left => EndedBy::Us,
-        };
+        let Some(by) = ended.state.ended_by() else { return self.journal.retain(|(known, _)| known != id) };
         let end = Some((by, now));
         match self.journal.iter_mut().find(|(known, _)| known == id) {
             Some((_, past)) => past.ended = end,
@@ -340,13 +335,9 @@ impl Collector {
 
     fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
         let unfinished = self.memory.under_way(service).filter(|_| ended.state == State::Unfinished);
-        match ended.state {
-            State::Refused => self.memory.refused(service, now),
-            State::Superseded => self.memory.ended(service, kind, EndedBy::Somebody, now),
-            State::Unfinished | State::HandedOver => self.memory.ended(service, kind, EndedBy::Nobody, now),
-            State::Running | State::Completed | State::Reverted | State::Left => {
-                self.memory.ended(service, kind, EndedBy::Us, now);
-            }
+        match ended.state.ended_by() {
+            Some(by) => self.memory.ended(service, kind, by, now),
+            None => self.memory.refused(service, now),
         }
         if ended.state == State::Unfinished {
             self.later.insert(service.clone(), now + TAKE_OVER_PAUSE);

@@ -34,6 +34,17 @@ pub struct Step {
 pub enum What {
     /// So many replicas, updated in this order.
     Create(u64, Order),
+    /// The spec is changed.
+    Change(Change),
+    /// The spec before.
+    RollBack,
+    /// This slot's container dies.
+    Crash(u64),
+}
+
+/// What can be changed of a spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
     /// Keep tasks off the node of this slot.
     Exclude(u64),
     /// Keep them off every node.
@@ -50,10 +61,6 @@ pub enum What {
     Parallel(u64),
     /// A label, and nothing else.
     Label,
-    /// The spec before.
-    RollBack,
-    /// This slot's container dies.
-    Crash(u64),
 }
 
 /// Of an update.
@@ -102,44 +109,56 @@ fn step(words: &str) -> Option<What> {
         "stop-first" => Some(Order::StopFirst),
         _ => None,
     };
-    Some(match words[..] {
-        ["create", replicas, word] => What::Create(replicas.parse().ok()?, order(word)?),
-        ["exclude", "all"] => What::ExcludeAll,
-        ["exclude", slot] => What::Exclude(slot.parse().ok()?),
-        ["include"] => What::Include,
-        ["deploy", version] => What::Deploy(version.parse().ok()?),
-        ["scale", replicas] => What::Scale(replicas.parse().ok()?),
-        ["order", word] => What::Order(order(word)?),
-        ["parallel", count] => What::Parallel(count.parse().ok()?),
-        ["label"] => What::Label,
-        ["rollback"] => What::RollBack,
-        ["crash", slot] => What::Crash(slot.parse().ok()?),
+    let change = match words[..] {
+        ["create", replicas, word] => return Some(What::Create(replicas.parse().ok()?, order(word)?)),
+        ["rollback"] => return Some(What::RollBack),
+        ["crash", slot] => return slot.parse().ok().map(What::Crash),
+        ["exclude", "all"] => Change::ExcludeAll,
+        ["exclude", slot] => Change::Exclude(slot.parse().ok()?),
+        ["include"] => Change::Include,
+        ["deploy", version] => Change::Deploy(version.parse().ok()?),
+        ["scale", replicas] => Change::Scale(replicas.parse().ok()?),
+        ["order", word] => Change::Order(order(word)?),
+        ["parallel", count] => Change::Parallel(count.parse().ok()?),
+        ["label"] => Change::Label,
         _ => return None,
+    };
+    Some(What::Change(change))
+}
+
+/// The spec of a service of that name and image, with so many replicas.
+#[must_use]
+pub fn spec(name: &str, image: &str, replicas: u64, order: Order) -> Value {
+    json!({
+        "Name": name,
+        "Labels": {},
+        "Mode": { "Replicated": { "Replicas": replicas } },
+        "TaskTemplate": { "ContainerSpec": { "Image": image }, "Placement": {} },
+        "UpdateConfig": { "Parallelism": 1, "Order": order.as_str(), "FailureAction": "pause" },
     })
 }
 
-/// Changes a spec as a step says; `node_of` names the node of a slot. Crashes and rollbacks change none.
-pub fn change(spec: &mut Value, what: What, node_of: impl Fn(u64) -> Option<String>) {
-    match what {
-        What::Create(replicas, order) => {
-            spec["Mode"] = json!({ "Replicated": { "Replicas": replicas } });
-            spec["UpdateConfig"] = json!({ "Parallelism": 1, "Order": order.as_str(), "FailureAction": "pause" });
+impl Change {
+    /// Makes it in a spec; `node_of` names the node of a slot.
+    pub fn make(self, spec: &mut Value, node_of: impl Fn(u64) -> Option<String>) {
+        match self {
+            Self::Exclude(slot) => {
+                let constraint = format!("node.id!={}", node_of(slot).unwrap_or_default());
+                let placement = &mut spec["TaskTemplate"]["Placement"];
+                let mut constraints = placement["Constraints"].as_array().cloned().unwrap_or_default();
+                constraints.push(json!(constraint));
+                *placement = json!({ "Constraints": constraints });
+            }
+            Self::ExcludeAll => spec["TaskTemplate"]["Placement"] = json!({ "Constraints": ["node.hostname==none"] }),
+            Self::Include => spec["TaskTemplate"]["Placement"] = json!({}),
+            Self::Deploy(version) => {
+                spec["TaskTemplate"]["ContainerSpec"]["Env"] = json!([format!("VERSION={version}")]);
+            }
+            Self::Scale(replicas) => spec["Mode"]["Replicated"]["Replicas"] = json!(replicas),
+            Self::Order(order) => spec["UpdateConfig"]["Order"] = json!(order.as_str()),
+            Self::Parallel(count) => spec["UpdateConfig"]["Parallelism"] = json!(count),
+            Self::Label => spec["Labels"]["note"] = json!("seen"),
         }
-        What::Exclude(slot) => {
-            let constraint = format!("node.id!={}", node_of(slot).unwrap_or_default());
-            let placement = &mut spec["TaskTemplate"]["Placement"];
-            let mut constraints = placement["Constraints"].as_array().cloned().unwrap_or_default();
-            constraints.push(json!(constraint));
-            *placement = json!({ "Constraints": constraints });
-        }
-        What::ExcludeAll => spec["TaskTemplate"]["Placement"] = json!({ "Constraints": ["node.hostname==none"] }),
-        What::Include => spec["TaskTemplate"]["Placement"] = json!({}),
-        What::Deploy(version) => spec["TaskTemplate"]["ContainerSpec"]["Env"] = json!([format!("VERSION={version}")]),
-        What::Scale(replicas) => spec["Mode"]["Replicated"]["Replicas"] = json!(replicas),
-        What::Order(order) => spec["UpdateConfig"]["Order"] = json!(order.as_str()),
-        What::Parallel(count) => spec["UpdateConfig"]["Parallelism"] = json!(count),
-        What::Label => spec["Labels"]["note"] = json!("seen"),
-        What::RollBack | What::Crash(_) => {}
     }
 }
 
@@ -272,16 +291,8 @@ impl What {
     #[must_use]
     pub fn about(self) -> Option<u64> {
         match self {
-            Self::Exclude(number) | Self::Crash(number) => Some(number),
-            Self::Create(..)
-            | Self::ExcludeAll
-            | Self::Include
-            | Self::Deploy(_)
-            | Self::Scale(_)
-            | Self::Order(_)
-            | Self::Parallel(_)
-            | Self::Label
-            | Self::RollBack => None,
+            Self::Change(Change::Exclude(number)) | Self::Crash(number) => Some(number),
+            Self::Create(..) | Self::Change(_) | Self::RollBack => None,
         }
     }
 }

@@ -19,7 +19,7 @@ use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use crate::rng::Rng;
 use store::template_of;
-pub use store::{Happened, Machine, Service, Task};
+pub use store::{Happened, Machine, Service, Task, plain_node};
 
 /// SwarmKit's default between a task's end and its replacement's start.
 pub const RESTART_DELAY: Duration = Duration::from_secs(5);

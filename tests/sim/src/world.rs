@@ -108,7 +108,8 @@ impl World {
     fn new(script: Script, trace: bool) -> Self {
         let mut rng = Rng::new(script.seed);
         let policy = made::policy(&mut rng, &script);
-        let nodes = made::nodes(&mut rng);
+        let count = made::managers(&script);
+        let nodes = made::nodes(&mut rng, count);
         let agent = |id: &NodeId| (id.clone(), Agent::ahead_by(made::clock(&mut rng)));
         let agents = nodes.keys().map(agent).collect();
         let mut kit = SwarmKit::new(nodes, rng.fork(), BEGINNING);
@@ -117,7 +118,6 @@ impl World {
             judge.wrote(&id, Some(spec.clone()));
             kit.create(id, spec, hopeless_percent);
         }
-        let count = made::managers(&script);
         let managers = Managers::new(count, || Collector::new(policy.clone(), rng.fork(), BEGINNING));
         let tick = if script.is_day { Duration::from_secs(rng.between(30, 60)) } else { Duration::from_secs(1) };
         Self {

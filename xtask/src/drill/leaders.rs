@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use swarmguard_end_to_end::app::{App, Deployed};
+use swarmguard_end_to_end::app::{App, Deployed, tasks_of};
 use swarmguard_end_to_end::http::{get_json, get_json_from_socket};
 use swarmguard_end_to_end::scenario::Sickness;
 use swarmguard_end_to_end::stage::{Stage, wait_for};
@@ -282,9 +282,8 @@ fn mark(spec: &Value) -> Option<String> {
 /// Running tasks of the app, and the lab's number of each one's node.
 async fn running(stage: &Stage, manager: u32) -> Result<BTreeMap<String, u32>> {
     let socket = stage.lab.node(manager)?.socket();
-    let tasks = get_json_from_socket(socket, "/tasks?filters=%7B%22service%22%3A%5B%22web%22%5D%7D").await?;
     let mut running = BTreeMap::new();
-    for task in tasks.as_array().into_iter().flatten() {
+    for task in tasks_of(socket, "web").await? {
         let is_running = task["Status"]["State"] == "running" && task["DesiredState"] == "running";
         if !is_running {
             continue;

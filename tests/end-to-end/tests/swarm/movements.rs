@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use swarmguard_end_to_end::app::IMAGE;
+use swarmguard_end_to_end::app::{IMAGE, tasks_of};
 use swarmguard_end_to_end::http::{get_json_from_socket, post_to_socket};
 use swarmguard_end_to_end::stage::Stage;
 use swarmguard_sim::movement::{self, Seen, State, Step, Watch, What, slot_of};
@@ -113,12 +113,8 @@ async fn settle(stage: &Stage, watch: &mut Watch, settled_after: Duration) -> Re
 async fn apply(stage: &Stage, what: What, tasks: &[Seen]) -> Result<()> {
     let socket = stage.lab.node(1)?.socket();
     match what {
-        What::Create(..) => {
-            let mut spec = json!({
-                "Name": SERVICE, "Labels": {},
-                "TaskTemplate": { "ContainerSpec": { "Image": IMAGE }, "Placement": {} },
-            });
-            movement::change(&mut spec, what, |_| None);
+        What::Create(replicas, order) => {
+            let mut spec = movement::spec(SERVICE, IMAGE, replicas, order);
             hasten(&mut spec);
             post_to_socket(socket, "/services/create", &spec).await
         }
@@ -133,22 +129,18 @@ async fn apply(stage: &Stage, what: What, tasks: &[Seen]) -> Result<()> {
             }
             bail!("no node has {container}")
         }
-        What::RollBack
-        | What::Exclude(_)
-        | What::ExcludeAll
-        | What::Include
-        | What::Deploy(_)
-        | What::Scale(_)
-        | What::Order(_)
-        | What::Parallel(_)
-        | What::Label => {
-            let service = get_json_from_socket(socket, &format!("/services/{SERVICE}")).await?;
-            let (index, mut spec) = (&service["Version"]["Index"], service["Spec"].clone());
-            movement::change(&mut spec, what, |number| slot_of(tasks, number)?.1.node);
-            let rollback = if what == What::RollBack { "&rollback=previous" } else { "" };
-            post_to_socket(socket, &format!("/services/{SERVICE}/update?version={index}{rollback}"), &spec).await
+        What::Change(change) => {
+            update(socket, "", |spec| change.make(spec, |number| slot_of(tasks, number)?.1.node)).await
         }
+        What::RollBack => update(socket, "&rollback=previous", |_| ()).await,
     }
+}
+
+async fn update(socket: &Path, more: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+    let service = get_json_from_socket(socket, &format!("/services/{SERVICE}")).await?;
+    let (index, mut spec) = (&service["Version"]["Index"], service["Spec"].clone());
+    change(&mut spec);
+    post_to_socket(socket, &format!("/services/{SERVICE}/update?version={index}{more}"), &spec).await
 }
 
 /// How long Swarm looks on after each task, and waits before it starts one anew, changes nothing of what moves.
@@ -161,9 +153,9 @@ fn hasten(spec: &mut Value) {
 }
 
 async fn seen(stage: &Stage) -> Result<Vec<Seen>> {
-    let path = format!("/tasks?filters=%7B%22service%22%3A%5B%22{SERVICE}%22%5D%7D");
-    let Ok(tasks) = get_json_from_socket(stage.lab.node(1)?.socket(), &path).await else { return Ok(Vec::new()) };
-    let mut seen: Vec<Seen> = tasks.as_array().into_iter().flatten().filter_map(task).collect();
+    // Before the service is there, Swarm refuses to tell.
+    let tasks = tasks_of(stage.lab.node(1)?.socket(), SERVICE).await.unwrap_or_default();
+    let mut seen: Vec<Seen> = tasks.iter().filter_map(task).collect();
     seen.sort_by(|a, b| a.task.cmp(&b.task));
     Ok(seen)
 }

@@ -12,6 +12,7 @@ use swarmguard_planner::quiet::QuietHours;
 use swarmguard_wire::{Name, NodeId, ServiceId};
 
 use super::{Event, Health, Incident, Unreadable};
+use crate::swarmkit::plain_node;
 
 pub(super) fn incident(script: &str) -> Result<Incident, Unreadable> {
     let mut incident = Incident::default();
@@ -77,16 +78,7 @@ impl<'a> Words<'a> {
 impl Incident {
     fn node(&mut self, words: &mut Words<'_>) -> Read<()> {
         let id: NodeId = words.parse("node")?;
-        let mut node = Node {
-            hostname: Name::new(id.as_str()),
-            ready: true,
-            active: true,
-            manager: false,
-            platform: Platform { os: "linux".to_owned(), architecture: "x86_64".to_owned() },
-            resources: Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
-            labels: BTreeMap::new(),
-            engine_labels: BTreeMap::new(),
-        };
+        let mut node = plain_node(id.as_str());
         let mut in_use = [20.0, 20.0];
         while let Some(word) = words.0.next() {
             match word {

@@ -1,15 +1,13 @@
 //! A script on the model.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
-use swarmguard_planner::facts::{Node, Platform, Resources, TaskState};
-use swarmguard_wire::{Name, NodeId, ServiceId, TaskId, Timestamp};
+use swarmguard_planner::facts::{Node, TaskState};
+use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
-use super::{Seen, State, Step, Watch, What, change, slot_of};
+use super::{Seen, State, Step, Watch, What, slot_of, spec};
 use crate::rng::Rng;
-use crate::swarmkit::SwarmKit;
+use crate::swarmkit::{SwarmKit, plain_node};
 
 /// Nodes of either Swarm.
 const NODES: u64 = 3;
@@ -66,30 +64,16 @@ fn run(kit: &mut SwarmKit, service: &ServiceId, watch: &mut Watch, until: Timest
 
 fn apply(kit: &mut SwarmKit, service: &ServiceId, what: What, tasks: &[Seen]) -> Option<()> {
     match what {
-        What::Create(..) => {
-            let mut spec = json!({
-                "Name": "web", "Labels": {},
-                "TaskTemplate": { "ContainerSpec": { "Image": "web:1" }, "Placement": {} },
-            });
-            change(&mut spec, what, |_| None);
-            kit.create(service.clone(), spec, 0);
-        }
+        What::Create(replicas, order) => kit.create(service.clone(), spec("web", "web:1", replicas, order), 0),
         What::RollBack => kit.roll_back(service).ok()?,
         What::Crash(number) => {
             let task: TaskId = slot_of(tasks, number)?.1.task.parse().ok()?;
             kit.crash(&task);
         }
-        What::Exclude(_)
-        | What::ExcludeAll
-        | What::Include
-        | What::Deploy(_)
-        | What::Scale(_)
-        | What::Order(_)
-        | What::Parallel(_)
-        | What::Label => {
+        What::Change(change) => {
             let found = kit.services.get(service)?;
             let (version, mut spec) = (found.version, found.spec.clone());
-            change(&mut spec, what, |number| slot_of(tasks, number)?.1.node);
+            change.make(&mut spec, |number| slot_of(tasks, number)?.1.node);
             kit.update(service, version, spec).ok()?;
         }
     }
@@ -115,15 +99,5 @@ fn seen(kit: &SwarmKit, service: &ServiceId) -> Vec<Seen> {
 
 fn node(number: u64) -> Option<(NodeId, Node)> {
     let name = format!("node{number}");
-    let node = Node {
-        hostname: Name::new(&name),
-        ready: true,
-        active: true,
-        manager: number == 1,
-        platform: Platform { os: "linux".into(), architecture: "x86_64".into() },
-        resources: Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
-        labels: BTreeMap::new(),
-        engine_labels: BTreeMap::new(),
-    };
-    Some((name.parse().ok()?, node))
+    Some((name.parse().ok()?, plain_node(&name)))
 }

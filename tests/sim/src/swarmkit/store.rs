@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use swarmguard_planner::facts::{Mode, Node, TaskState, UpdateState};
-use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId, Timestamp};
+use swarmguard_planner::facts::{Mode, Node, Platform, Resources, TaskState, UpdateState};
+use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
 
 /// What a task is, as the manager's store has it.
 #[derive(Debug, Clone)]
@@ -95,6 +95,21 @@ impl Service {
 
     pub(super) fn placement(&self) -> &Value {
         &self.spec["TaskTemplate"]["Placement"]
+    }
+}
+
+/// A node as most are: ready, active, no manager, four cores and 8 GiB.
+#[must_use]
+pub fn plain_node(name: &str) -> Node {
+    Node {
+        hostname: Name::new(name),
+        ready: true,
+        active: true,
+        manager: false,
+        platform: Platform { os: "linux".to_owned(), architecture: "x86_64".to_owned() },
+        resources: Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
+        labels: BTreeMap::new(),
+        engine_labels: BTreeMap::new(),
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use swarmguard_planner::Policy;
-use swarmguard_planner::facts::{Node, Platform, Resources};
+use swarmguard_planner::facts::Node;
 use swarmguard_planner::quiet::QuietHours;
-use swarmguard_wire::{Name, NodeId, ServiceId};
+use swarmguard_wire::{NodeId, ServiceId};
 
 use crate::collector::Did;
 use crate::rng::Rng;
 use crate::script::Script;
+use crate::swarmkit::plain_node;
 
 pub(super) fn policy(rng: &mut Rng, script: &Script) -> Policy {
     let mut policy = Policy::default();
@@ -60,19 +61,11 @@ pub(super) fn seat_of(node: &NodeId) -> Option<usize> {
     node.as_str().strip_prefix("node")?.parse::<usize>().ok()?.checked_sub(1)
 }
 
-pub(super) fn nodes(rng: &mut Rng) -> BTreeMap<NodeId, Node> {
+/// The first `managers` of them are managers.
+pub(super) fn nodes(rng: &mut Rng, managers: usize) -> BTreeMap<NodeId, Node> {
     let node = |number: u64| {
         let name = format!("node{number}");
-        let node = Node {
-            hostname: Name::new(&name),
-            ready: true,
-            active: true,
-            manager: number == 1,
-            platform: Platform { os: "linux".into(), architecture: "x86_64".into() },
-            resources: Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
-            labels: BTreeMap::new(),
-            engine_labels: BTreeMap::new(),
-        };
+        let node = Node { manager: number <= managers as u64, ..plain_node(&name) };
         name.parse().ok().map(|id| (id, node))
     };
     (1..=rng.between(3, 7)).filter_map(node).collect()
