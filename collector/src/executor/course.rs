@@ -347,7 +347,7 @@ impl Course {
                 self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
             }
             Answer::Tasks(tasks) => {
-                if tasks.is_ok_and(|tasks| self.is_back(&tasks, &back_out.nodes)) {
+                if tasks.is_ok_and(|tasks| Self::is_back(&tasks, &back_out.nodes)) {
                     return self.end(State::Reverted, back_out.late, true, now);
                 }
                 if now.since(back_out.begun) >= RETREAT_MAX {
@@ -372,11 +372,11 @@ impl Course {
         *retreat == Retreat::Clear || !matches!(self.mark.change, mark::Change::Migrate { .. })
     }
 
-    /// As many tasks run as before, and nothing more is to come on these nodes.
-    fn is_back(&self, tasks: &[(TaskId, Task)], nodes: &[NodeId]) -> bool {
-        let running = tasks.iter().filter(|(_, task)| task.is_running()).count() as u64;
+    /// Nothing is to come on these nodes any more that Swarm could keep for a healthy task.
+    fn is_back(tasks: &[(TaskId, Task)], nodes: &[NodeId]) -> bool {
         let there = |task: &Task| task.node.as_ref().is_some_and(|node| nodes.contains(node));
-        running >= self.mark.replicas && !tasks.iter().any(|(_, task)| task.is_unready() && there(task))
+        let all = || tasks.iter().map(|(_, task)| task);
+        !all().any(|task| there(task) && swarm::migrate::is_beside_a_healthy_one(task, all()))
     }
 
     /// The planned target, if a task runs on it now.

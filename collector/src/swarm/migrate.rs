@@ -20,7 +20,7 @@ pub fn progress<'a>(source: &NodeId, replicas: u64, tasks: impl Iterator<Item = 
 /// up to date, and may keep it rather than the healthy task of its slot. It goes when its node is excluded instead of
 /// the source; but a node on which another task of the service runs cannot be excluded without moving that one too.
 pub fn retreat<'a>(source: &NodeId, mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
-    let unready = tasks.clone().filter(|task| task.is_unready());
+    let unready = tasks.clone().filter(|task| is_beside_a_healthy_one(task, tasks.clone()));
     let mut nodes: Vec<NodeId> = unready.filter_map(|task| task.node.clone()).filter(|node| node != source).collect();
     nodes.sort();
     nodes.dedup();
@@ -29,6 +29,11 @@ pub fn retreat<'a>(source: &NodeId, mut tasks: impl Iterator<Item = &'a Task> + 
     }
     let runs_there = |task: &Task| task.is_running() && task.node.as_ref().is_some_and(|node| nodes.contains(node));
     if tasks.any(runs_there) { Retreat::Wait } else { Retreat::From(nodes) }
+}
+
+/// Whether a task is on its way to run in a slot in which another one runs: only then could Swarm keep it for the healthy one.
+pub fn is_beside_a_healthy_one<'a>(task: &Task, mut tasks: impl Iterator<Item = &'a Task>) -> bool {
+    task.is_unready() && tasks.any(|other| other.is_running() && other.slot == task.slot)
 }
 
 #[cfg(test)]
@@ -80,6 +85,14 @@ mod tests {
         // What Swarm has given up on a dead node is not waited for.
         check(&[old[0], old[1], ("c", Starting, false)], Retreat::Clear);
         check(&[old[0], old[1], ("c", Running, false)], Retreat::Clear);
+    }
+
+    #[test]
+    fn a_replica_that_never_gets_healthy_by_itself_is_in_nobodys_way() {
+        let mut found = tasks(&[("a", Running, true), ("c", Starting, true)]);
+        assert_eq!(retreat(&"a".parse().unwrap(), found.iter()), Retreat::From(vec!["c".parse().unwrap()]));
+        (found[0].slot, found[1].slot) = (Some(1), Some(2));
+        assert_eq!(retreat(&"a".parse().unwrap(), found.iter()), Retreat::Clear);
     }
 
     #[test]
