@@ -79,6 +79,7 @@ fn swarm() -> Swarm {
         desired_running: true,
         desired_gone: false,
         container: Some(container_id()),
+        publishes: false,
     };
     let service = Service {
         name: Name::new("web"),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use swarmguard_wire::Timestamp;
 
+use crate::planted::{Bug, has};
+
 /// When the last action of one kind ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cooldown {
@@ -14,9 +16,9 @@ pub struct Cooldown {
 }
 
 impl Cooldown {
-    /// Starts at the end of an action.
+    /// Starts at the end of an action, unless another ended later: what was begun first may end last.
     pub fn start(&mut self, ended_at: Timestamp) {
-        self.ended_at = Some(ended_at);
+        self.ended_at = self.ended_at.filter(|_| !has(Bug::EarlierEndCounts)).max(Some(ended_at));
     }
 
     /// When the last action ended, if there was one.
@@ -44,5 +46,7 @@ mod tests {
         assert_eq!(cooldown.until(length, second(100)), Some(second(130)));
         assert_eq!(cooldown.until(length, second(129)), Some(second(130)));
         assert_eq!(cooldown.until(length, second(130)), None);
+        cooldown.start(second(90));
+        assert_eq!(cooldown.until(length, second(129)), Some(second(130)), "an earlier end takes nothing of it");
     }
 }

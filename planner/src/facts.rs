@@ -307,6 +307,8 @@ pub struct Task {
     pub desired_gone: bool,
     /// Its container, once there is one.
     pub container: Option<ContainerId>,
+    /// Whether its engine has published ports of it on the node.
+    pub publishes: bool,
 }
 
 impl Task {

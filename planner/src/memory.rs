@@ -293,7 +293,8 @@ fn push(times: &mut VecDeque<Timestamp>, now: Timestamp) {
     while times.len() >= COUNTED_MAX || times.front().is_some_and(|oldest| now.since(*oldest) > HOUR) {
         times.pop_front();
     }
-    times.push_back(now);
+    // What is restored is in the order in which it began.
+    times.insert(times.partition_point(|time| *time <= now), now);
 }
 
 fn within_hour(times: &VecDeque<Timestamp>, now: Timestamp) -> usize {
@@ -318,5 +319,13 @@ mod tests {
             push(&mut times, second(at));
         }
         assert_eq!(times, [1, 2, HOUR.as_secs() + 1].map(second));
+    }
+
+    #[test]
+    fn what_began_first_and_ended_last_counts_from_its_end() {
+        let second = |second: u64| Timestamp::from_micros(second * 1_000_000);
+        let mut times = VecDeque::new();
+        [3, 1, 2].map(second).into_iter().for_each(|at| push(&mut times, at));
+        assert_eq!(times, [1, 2, 3].map(second));
     }
 }

@@ -53,8 +53,8 @@ impl ControlLoop {
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
         let record = record::planned(id.clone(), &action, because, swarm, decided_at);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
+        let mark = Mark::new(id, &action, swarm.services.get(&service)?, record.times);
         self.memory.started(&service, kind, action.nodes(), decided_at);
-        let mark = Mark::new(id, &action, record.replicas_before, record.times);
         let news = self.news.clone();
         let running = record.clone();
         let acted_on = service.clone();

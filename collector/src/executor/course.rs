@@ -3,13 +3,17 @@
 //! Neither I/O nor a clock, so that a simulation goes through the very same steps. `begin → watch → end`, with a deadline:
 //! what is not running by then is backed out of, but only where Swarm is sure to keep the healthy task and drop the other.
 
+mod ending;
+
 use std::mem;
 use std::time::Duration;
 
 use swarmguard_planner::Action;
-use swarmguard_planner::facts::Task;
+use swarmguard_planner::facts::{Task, TaskState};
 use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
+
+use ending::{BackOut, Ending};
 
 use super::{Ended, describe};
 use crate::journal::State;
@@ -24,6 +28,9 @@ const ANSWER_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// The mark is looked for at every so many looks at the tasks.
 const LOOKS_PER_MARK: u32 = 10;
+
+/// How long a third node is waited for where a replacement runs that nobody reaches.
+const REMADE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a retreat may take: stopping a task that never became healthy, within its stop grace period.
 const RETREAT_MAX: Duration = Duration::from_secs(60);
@@ -47,9 +54,9 @@ pub enum Step {
         /// Whether the action is taken back.
         revert: bool,
     },
-    /// Keep tasks off these nodes instead of off the source.
+    /// Keep tasks off these nodes, and off no others.
     BackOut {
-        /// Where replacements did not become healthy.
+        /// Where replacements did not become healthy, or nobody reaches them.
         nodes: Vec<NodeId>,
     },
     /// Wait.
@@ -80,6 +87,8 @@ pub struct Course {
     phase: Phase,
     /// When the last step was given.
     asked_at: Option<Timestamp>,
+    /// Nodes on which a task ran, when last looked at, that nobody reaches.
+    unreached: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -101,28 +110,8 @@ struct Watch {
     look: u32,
     /// Taking our part out is safe, as far as the last look showed.
     clear: bool,
-}
-
-/// The user's spec is being put back.
-#[derive(Debug)]
-struct Ending {
-    begun: Timestamp,
-    revert: bool,
-    /// It is ended before it has come to its end, for somebody else: where that is not safe any more, it is watched on.
-    instead_of: Option<Watch>,
-    state: State,
-    detail: Option<String>,
-}
-
-/// The replacements have to go before the spec can be put back. Only then is that safe: with both tasks of a slot in line
-/// with the spec, SwarmKit keeps whichever it finds first.
-#[derive(Debug)]
-struct BackOut {
-    begun: Timestamp,
-    nodes: Vec<NodeId>,
-    /// The update is taken: what is to go is waited for.
-    waiting: bool,
-    late: String,
+    /// Swarm was told to make another of what nobody reaches.
+    remade: bool,
 }
 
 impl Course {
@@ -130,7 +119,7 @@ impl Course {
     pub fn begin(action: Action, mark: Mark, deadline: Duration, by: Timestamp) -> (Self, Step) {
         let ended = Ended::begun(mark.times.t4);
         (
-            Self { mark, deadline, ended, phase: Phase::Beginning, asked_at: None },
+            Self { mark, deadline, ended, phase: Phase::Beginning, asked_at: None, unreached: Vec::new() },
             Step::Begin { action: Box::new(action), by },
         )
     }
@@ -139,7 +128,7 @@ impl Course {
     /// the collector that began it is not this one's.
     pub fn take_over(mark: Mark, deadline: Duration, now: Timestamp) -> (Self, Step) {
         let ended = Ended::begun(mark.times.t4);
-        let mut course = Self { mark, deadline, ended, phase: Phase::Over, asked_at: Some(now) };
+        let mut course = Self { mark, deadline, ended, phase: Phase::Over, asked_at: Some(now), unreached: Vec::new() };
         let step = course.watch(now);
         (course, step)
     }
@@ -148,8 +137,11 @@ impl Course {
     pub fn next(&mut self, answer: Answer, now: Timestamp) -> Step {
         // Whoever was asleep between question and answer has tasks in hand as they were before: that is no answer.
         let is_old = self.asked_at.is_some_and(|asked| now.since(asked) > ANSWER_AGE_MAX);
-        let is_of_tasks = matches!(answer, Answer::Tasks(Ok(_)));
-        let answer = if is_of_tasks && is_old { Answer::Tasks(Err(SwarmError::Late)) } else { answer };
+        let answer = match answer {
+            Answer::Tasks(Ok(_)) if is_old && !has(Bug::TrustsOldAnswers) => Answer::Tasks(Err(SwarmError::Late)),
+            Answer::Tasks(Ok(tasks)) => Answer::Tasks(Ok(self.as_they_serve(tasks))),
+            other @ (Answer::Tasks(Err(_)) | Answer::Updated(_) | Answer::Mark(_) | Answer::Paused) => other,
+        };
         self.asked_at = Some(now);
         match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Beginning => self.begun(answer, now),
@@ -200,7 +192,7 @@ impl Course {
     }
 
     fn watch(&mut self, now: Timestamp) -> Step {
-        self.phase = Phase::Watching(Watch { begun: now, looked_at: now, look: 0, clear: false });
+        self.phase = Phase::Watching(Watch { begun: now, looked_at: now, look: 0, clear: false, remade: false });
         Step::ReadTasks
     }
 
@@ -242,7 +234,16 @@ impl Course {
                 self.phase = Phase::Watching(watch);
                 Step::Pause(WATCH_PAUSE)
             }
-            Answer::Paused | Answer::Updated(_) => {
+            Answer::Updated(Ok(())) => {
+                (watch.remade, watch.begun) = (true, now);
+                self.phase = Phase::Watching(watch);
+                Step::Pause(WATCH_PAUSE)
+            }
+            Answer::Updated(Err(_)) => {
+                self.phase = Phase::Watching(watch);
+                Step::Pause(UPDATE_PAUSE)
+            }
+            Answer::Paused => {
                 watch.look = watch.look.wrapping_add(1);
                 self.phase = Phase::Watching(watch);
                 Step::ReadTasks
@@ -257,126 +258,46 @@ impl Course {
         watch.clear = self.may_yield(&retreat);
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
-        let is_late = now.since(watch.begun) > self.deadline;
-        // A move that is decided stands, though an old task may take its time to finish what it does.
-        if progress.is_done() || has(Bug::EndsTooEarly) || is_late && progress.is_decided() {
+        let is_reached = self.unreached.is_empty();
+        let limit = if watch.remade && !is_reached { REMADE_MAX } else { self.deadline };
+        let is_late = now.since(watch.begun) > limit;
+        let is_through = watch.clear || has(Bug::EndsWhileReplacing);
+        // A move that is decided stands, though an old task may take its time to finish what it does. Somebody else's change
+        // may have Swarm replace a task that runs elsewhere: our part stays until that is through.
+        let is_over = is_reached && is_through && (progress.is_done() || is_late && progress.is_decided());
+        if is_over || has(Bug::EndsTooEarly) {
             self.ended.reached = self.reached(tasks);
-            return Some(self.end(State::Completed, None, false, now));
+            let remade = "a first replacement ran without the service's ports, and was replaced itself";
+            return Some(self.end(State::Completed, watch.remade.then(|| remade.to_owned()), false, now));
+        }
+        if let mark::Change::Migrate { source, .. } = &self.mark.change
+            && !(is_reached || is_late || watch.remade)
+        {
+            let nodes = self.unreached.iter().chain([source]).cloned().collect();
+            self.phase = Phase::Watching(*watch);
+            return Some(Step::BackOut { nodes });
         }
         is_late.then(|| self.retreat(retreat, now))
     }
 
-    fn retreat(&mut self, retreat: Retreat, now: Timestamp) -> Step {
-        let late = format!("what was asked for did not run within {} s", self.deadline.as_secs());
-        match retreat {
-            Retreat::Clear => self.end(State::Reverted, late, true, now),
-            Retreat::From(_) if has(Bug::RevertsAtOnce) => self.end(State::Reverted, late, true, now),
-            Retreat::From(nodes) => {
-                let step = Step::BackOut { nodes: nodes.clone() };
-                self.phase = Phase::BackingOut(BackOut { begun: now, nodes, waiting: false, late });
-                step
-            }
-            Retreat::Unsafe => {
-                let left =
-                    format!("{late}; it is left to Swarm, since taking it back could take a healthy task with it");
-                self.end(State::Left, left, false, now)
-            }
-            // A migration that cannot be taken back safely goes on: the old tasks run until the new one does.
-            Retreat::Wait => self.done(State::Unfinished, format!("{late}; it goes on, the old task runs meanwhile")),
-        }
-    }
-
-    fn end(&mut self, state: State, detail: impl Into<Option<String>>, revert: bool, now: Timestamp) -> Step {
-        let ending = Ending { begun: now, revert, instead_of: None, state, detail: detail.into() };
-        self.attempt(ending)
-    }
-
-    fn attempt(&mut self, ending: Ending) -> Step {
-        let revert = ending.revert;
-        // Between two attempts a replacement may have been given a node: then putting the spec back is not safe any more.
-        let look = revert && !has(Bug::RevertsAtOnce) || ending.instead_of.is_some();
-        self.phase = Phase::Ending(ending);
-        if look { Step::ReadTasks } else { Step::End { revert } }
-    }
-
-    fn ending(&mut self, ending: Ending, answer: Answer, now: Timestamp) -> Step {
-        let failed = match answer {
-            Answer::Tasks(Ok(tasks)) => {
-                let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
-                let revert = ending.revert;
-                match ending.instead_of {
-                    Some(watch) if !self.may_yield(&retreat) => {
-                        self.phase = Phase::Watching(watch);
-                        return Step::Pause(WATCH_PAUSE);
-                    }
-                    None if retreat != Retreat::Clear => SwarmError::Moving,
-                    Some(_) | None => {
-                        self.phase = Phase::Ending(ending);
-                        return Step::End { revert };
-                    }
-                }
-            }
-            Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
-            Answer::Updated(Err(error)) | Answer::Tasks(Err(error)) => error,
-            Answer::Paused | Answer::Mark(_) => return self.attempt(ending),
-        };
-        if matches!(failed, SwarmError::Superseded | SwarmError::Gone) {
-            return self.done(State::Superseded, describe(&failed));
-        }
-        if is_passing(&failed) && now.since(ending.begun) <= UPDATE_MAX {
-            self.phase = Phase::Ending(ending);
-            return Step::Pause(UPDATE_PAUSE);
-        }
-        let detail = format!("the user's spec could not be put back yet: {}", describe(&failed));
-        self.done(State::Unfinished, detail)
-    }
-
-    fn backing_out(&mut self, mut back_out: BackOut, answer: Answer, now: Timestamp) -> Step {
-        let BackOut { late, .. } = &back_out;
-        match answer {
-            Answer::Updated(Ok(())) => {
-                (back_out.waiting, back_out.begun) = (true, now);
-                self.phase = Phase::BackingOut(back_out);
-                Step::ReadTasks
-            }
-            Answer::Updated(Err(error)) if is_passing(&error) && now.since(back_out.begun) <= UPDATE_MAX => {
-                self.phase = Phase::BackingOut(back_out);
-                Step::Pause(UPDATE_PAUSE)
-            }
-            Answer::Updated(Err(error)) => {
-                self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
-            }
-            Answer::Tasks(tasks) => {
-                if tasks.is_ok_and(|tasks| Self::is_back(&tasks, &back_out.nodes)) {
-                    return self.end(State::Reverted, back_out.late, true, now);
-                }
-                if now.since(back_out.begun) >= RETREAT_MAX {
-                    let seconds = RETREAT_MAX.as_secs();
-                    let why = format!("the tasks that did not become healthy are still there after {seconds} s");
-                    return self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {why}"));
-                }
-                self.phase = Phase::BackingOut(back_out);
-                Step::Pause(WATCH_PAUSE)
-            }
-            Answer::Paused | Answer::Mark(_) => {
-                let step =
-                    if back_out.waiting { Step::ReadTasks } else { Step::BackOut { nodes: back_out.nodes.clone() } };
-                self.phase = Phase::BackingOut(back_out);
-                step
+    /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
+    /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
+    fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>) -> Vec<(TaskId, Task)> {
+        self.unreached.clear();
+        for (_, task) in &mut tasks {
+            if self.mark.publishes && task.is_running() && !task.publishes && !has(Bug::TrustsRunning) {
+                task.state = TaskState::Starting;
+                self.unreached.extend(task.node.clone());
             }
         }
+        self.unreached.sort();
+        self.unreached.dedup();
+        tasks
     }
 
     /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark.
     fn may_yield(&self, retreat: &Retreat) -> bool {
         *retreat == Retreat::Clear || !matches!(self.mark.change, mark::Change::Migrate { .. })
-    }
-
-    /// Nothing is to come on these nodes any more that Swarm could keep for a healthy task.
-    fn is_back(tasks: &[(TaskId, Task)], nodes: &[NodeId]) -> bool {
-        let there = |task: &Task| task.node.as_ref().is_some_and(|node| nodes.contains(node));
-        let all = || tasks.iter().map(|(_, task)| task);
-        !all().any(|task| there(task) && swarm::migrate::is_beside_a_healthy_one(task, all()))
     }
 
     /// The planned target, if a task runs on it now.
@@ -385,11 +306,6 @@ impl Course {
         let runs_there = tasks.iter().any(|(_, task)| task.is_running() && task.node.as_ref() == Some(target));
         runs_there.then(|| target.clone())
     }
-}
-
-/// Whether the same may well be taken a moment later.
-fn is_passing(error: &SwarmError) -> bool {
-    matches!(error, SwarmError::Version { .. } | SwarmError::Docker { .. } | SwarmError::Raw { .. } | SwarmError::Late)
 }
 
 #[cfg(test)]

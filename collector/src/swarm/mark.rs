@@ -4,7 +4,7 @@
 //! neither. A collector that finds a mark it did not write finishes or reverts that action; no other memory is needed.
 
 use serde::{Deserialize, Serialize};
-use swarmguard_planner::facts::UnderWay;
+use swarmguard_planner::facts::{Mode, Service, UnderWay};
 use swarmguard_planner::labels::ACTION_LABEL;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_wire::NodeId;
@@ -25,6 +25,9 @@ pub struct Mark {
     pub times: TimeLine,
     /// Replicas the service had.
     pub replicas: u64,
+    /// Every task that ran had ports published on its node: one that has none is reached by nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub publishes: bool,
     /// What is changed.
     pub change: Change,
     /// What the user's spec had, to be put back.
@@ -100,8 +103,14 @@ pub struct Original {
 }
 
 impl Mark {
-    /// The mark of an action that begins now; what is overwritten is filled in where the spec is at hand.
-    pub fn new(id: String, action: &Action, replicas: u64, times: TimeLine) -> Self {
+    /// The mark of an action on `service` that begins now; what is overwritten is filled in where the spec is at hand.
+    pub fn new(id: String, action: &Action, service: &Service, times: TimeLine) -> Self {
+        let replicas = match service.mode {
+            Mode::Replicated { replicas } => replicas,
+            Mode::Global | Mode::Job => 0,
+        };
+        let mut running = service.tasks.values().filter(|task| task.is_running()).peekable();
+        let publishes = running.peek().is_some() && running.all(|task| task.publishes);
         let change = match action {
             Action::Migrate(migrate) => Change::Migrate {
                 source: migrate.source.clone(),
@@ -111,7 +120,7 @@ impl Mark {
             Action::ScaleUp(scale) => Change::ScaleUp { to: scale.to },
             Action::ScaleDown(scale) => Change::ScaleDown { to: scale.to },
         };
-        Self { v: MARK_VERSION, id, times, replicas, change, original: Original::default() }
+        Self { v: MARK_VERSION, id, times, replicas, publishes, change, original: Original::default() }
     }
 
     /// Reads the label's value, if it is one that this build can read.

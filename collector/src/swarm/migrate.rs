@@ -52,6 +52,7 @@ mod tests {
             desired_running: *desired_running,
             desired_gone: !desired_running,
             container: None,
+            publishes: false,
         };
         found.iter().map(task).collect()
     }

@@ -240,7 +240,15 @@ mod tests {
 
     fn mark_of(change: Change) -> Mark {
         let times = TimeLine::default();
-        Mark { v: MARK_VERSION, id: "x".into(), times, replicas: 2, change, original: Original::default() }
+        Mark {
+            v: MARK_VERSION,
+            id: "x".into(),
+            times,
+            replicas: 2,
+            publishes: false,
+            change,
+            original: Original::default(),
+        }
     }
 
     fn migrate() -> Change {

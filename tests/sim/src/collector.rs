@@ -13,7 +13,7 @@ use swarmguard_collector::journal::{State, TimeLine};
 use swarmguard_collector::swarm::docker::RawError;
 use swarmguard_collector::swarm::mark::{LABEL, Mark};
 use swarmguard_collector::swarm::{SwarmError, spec};
-use swarmguard_planner::facts::{self, Facts, Leader};
+use swarmguard_planner::facts::{Facts, Leader};
 use swarmguard_planner::memory::Past;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
@@ -183,13 +183,10 @@ impl Collector {
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
-        let replicas = self.facts.swarm().and_then(|swarm| swarm.services.get(&service)).map(|found| found.mode);
-        let replicas = match replicas {
-            Some(facts::Mode::Replicated { replicas }) => replicas,
-            Some(facts::Mode::Global | facts::Mode::Job) | None => 0,
-        };
-        let by = self.facts.swarm().map(|swarm| swarm.seen_at).unwrap_or_default() + self.policy.leader_window;
-        let mut mark = Mark::new(id.clone(), &action, replicas, TimeLine::default());
+        let Some(swarm) = self.facts.swarm() else { return };
+        let Some(found) = swarm.services.get(&service) else { return };
+        let by = swarm.seen_at + self.policy.leader_window;
+        let mut mark = Mark::new(id.clone(), &action, found, TimeLine::default());
         mark.times.t4 = Some(now);
         self.memory.started(&service, kind, action.nodes(), now);
         self.journal.push((id, Past { service: service.clone(), kind, begun: now, ended: None }));

@@ -14,7 +14,7 @@ use swarmguard_planner::{Action, Policy};
 use swarmguard_wire::{ServiceId, Timestamp};
 
 use crate::collector::Did;
-use crate::swarmkit::{Happened, SwarmKit};
+use crate::swarmkit::{Happened, SwarmKit, Task};
 use remembered::Remembered;
 
 const MARK: &str = "swarmguard.action";
@@ -65,6 +65,8 @@ pub struct Judge {
     remembered: Remembered,
     /// What each owner wrote last; nothing where that cannot be told.
     written: BTreeMap<ServiceId, Option<Value>>,
+    /// When an owner rolled a service back.
+    rolled_back: BTreeMap<ServiceId, Timestamp>,
     /// When the wall clock stepped last.
     stepped_at: Timestamp,
     /// Since when a service is paused, or all are, and until when by the wall clock.
@@ -87,6 +89,7 @@ impl Judge {
             begun: BTreeMap::new(),
             remembered: Remembered::default(),
             written: BTreeMap::new(),
+            rolled_back: BTreeMap::new(),
             stepped_at: Timestamp::default(),
             pauses: BTreeMap::new(),
             violations: Vec::new(),
@@ -100,8 +103,11 @@ impl Judge {
     }
 
     /// An owner wrote a spec; nothing where what it came to cannot be told.
-    pub fn wrote(&mut self, service: &ServiceId, spec: Option<Value>) {
+    pub fn wrote(&mut self, service: &ServiceId, spec: Option<Value>, now: Timestamp) {
         self.authors.insert(service.clone(), Author::Owner);
+        if spec.is_none() {
+            self.rolled_back.insert(service.clone(), now);
+        }
         self.written.insert(service.clone(), spec);
     }
 
@@ -181,6 +187,12 @@ impl Judge {
             }
             Did::Ended(service, kind, state) => {
                 let begun = self.begun.get(service).copied().unwrap_or_default();
+                let is_unreached = |task: &Task| {
+                    task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at >= begun)
+                };
+                if matches!(state, State::Completed | State::Reverted) && kit.tasks.values().any(is_unreached) {
+                    self.broken(now, service, "its action ended with a replica that nobody reaches");
+                }
                 self.remembered.ended(number, service, *kind, state, begun, now);
                 let place = if *state == State::Completed { 1 } else { 2 };
                 self.actions[place] += 1;
@@ -261,7 +273,11 @@ impl Judge {
             }
             Action::Migrate(_) | Action::ScaleUp(_) => {}
         }
-        let marked = kit.services.values().filter(|found| !found.spec["Labels"][MARK].is_null()).count();
+        // A mark that an owner's rollback has just brought back is not known yet.
+        let known = self.policy.leader_window + Duration::from_secs(1);
+        let is_new = |id: &ServiceId| self.rolled_back.get(id).is_some_and(|at| now.since(*at) <= known);
+        let marked =
+            kit.services.iter().filter(|(id, found)| !found.spec["Labels"][MARK].is_null() && !is_new(id)).count();
         let max = self.policy.limits.actions_in_flight as usize;
         if marked > max {
             self.broken(now, service, format!("{marked} actions are under way, and at most {max} may be"));

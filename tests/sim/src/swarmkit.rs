@@ -27,6 +27,9 @@ pub const RESTART_DELAY: Duration = Duration::from_secs(5);
 /// A node is missed after three heartbeats of five seconds.
 pub const NODE_DOWN_AFTER: Duration = Duration::from_secs(15);
 
+/// So long after its leader was lost a Swarm may make tasks that never get their ports; the next leader takes up to 12 s of it.
+const PORTS_UNSURE: Duration = Duration::from_secs(20);
+
 /// The Swarm.
 #[derive(Debug, Clone)]
 pub struct SwarmKit {
@@ -45,6 +48,7 @@ pub struct SwarmKit {
     due: Cell<Option<(u64, Option<Timestamp>)>>,
     version: u64,
     made: u64,
+    ports_unsure_until: Timestamp,
     rng: Rng,
 }
 
@@ -73,6 +77,7 @@ impl SwarmKit {
             due: Cell::new(None),
             version: 10,
             made: 0,
+            ports_unsure_until: Timestamp::default(),
             rng,
         }
     }
@@ -219,6 +224,18 @@ impl SwarmKit {
         touched.iter().for_each(|service| self.reconcile(service));
     }
 
+    /// The leader is lost: tasks that do not run yet, and some that are made before the next one has found its feet, may never
+    /// get their ports, and are taken for healthy all the same.
+    pub fn lose_ports(&mut self, rng: &mut Rng) {
+        let now = self.now;
+        self.ports_unsure_until = now + PORTS_UNSURE;
+        let unready = |task: &&mut Task| task.wanted && task.state == TaskState::Starting;
+        for task in self.tasks.values_mut().filter(unready).filter(|_| rng.chance(50)) {
+            task.portless_since.get_or_insert(now);
+            self.changes += 1;
+        }
+    }
+
     fn reconcile_all(&mut self) {
         let services: Vec<ServiceId> = self.services.keys().cloned().collect();
         services.iter().for_each(|service| self.reconcile(service));
@@ -258,6 +275,7 @@ impl SwarmKit {
         self.made += 1;
         let id: TaskId = format!("task{:06}", self.made).parse().ok()?;
         let hopeless = self.rng.chance(found.hopeless_percent);
+        let is_portless = self.now < self.ports_unsure_until && self.rng.chance(50);
         let task = Task {
             service: service.clone(),
             slot,
@@ -270,6 +288,7 @@ impl SwarmKit {
             placement: found.placement().clone(),
             due: None,
             hopeless,
+            portless_since: is_portless.then_some(self.now),
             delayed_until: self.now + delay,
             waits_for: Vec::new(),
         };

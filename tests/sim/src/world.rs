@@ -115,7 +115,7 @@ impl World {
         let mut kit = SwarmKit::new(nodes, rng.fork(), BEGINNING);
         let mut judge = Judge::new(policy.clone(), BEGINNING);
         for (id, spec, hopeless_percent) in made::services(&mut rng, &script, kit.machines.len() as u64) {
-            judge.wrote(&id, Some(spec.clone()));
+            judge.wrote(&id, Some(spec.clone()), BEGINNING);
             kit.create(id, spec, hopeless_percent);
         }
         let managers = Managers::new(count, || Collector::new(policy.clone(), rng.fork(), BEGINNING));

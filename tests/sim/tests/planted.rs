@@ -15,7 +15,7 @@ const FIRST_SEED: u64 = 1;
 #[test]
 fn each_planted_bug_is_found_within_a_thousand_seeds() {
     let mut missed = Vec::new();
-    for bug in Bug::ALL {
+    for bug in Bug::COMMON {
         plant(Some(bug));
         // One that acts when nothing is amiss shows where nothing is to be done.
         let calm = bug == Bug::OneTickIsEnough;
@@ -38,7 +38,7 @@ fn each_planted_bug_is_found_within_a_thousand_seeds() {
 fn a_world_that_was_kept_breaks_its_promise_while_the_bug_is_there() {
     for line in script::kept(include_str!("../regressions.txt")) {
         let (script, name) = line.unwrap();
-        let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+        let bug = Bug::COMMON.into_iter().chain(Bug::RARE).find(|bug| format!("{bug:?}") == name);
         plant(bug);
         let outcome = run(&script, false);
         plant(None);

@@ -16,7 +16,15 @@ fn at(second: u64) -> Timestamp {
 
 fn mark(change: Change) -> Mark {
     let times = TimeLine::default();
-    Mark { v: MARK_VERSION, id: "ours".into(), times, replicas: 2, change, original: Original::default() }
+    Mark {
+        v: MARK_VERSION,
+        id: "ours".into(),
+        times,
+        replicas: 2,
+        publishes: true,
+        change,
+        original: Original::default(),
+    }
 }
 
 fn migrate() -> Mark {
@@ -33,6 +41,7 @@ fn task(node: &str, state: TaskState, desired_running: bool) -> (TaskId, Task) {
         desired_running,
         desired_gone: !desired_running,
         container: None,
+        publishes: true,
     };
     (format!("t{node}").parse().unwrap(), task)
 }
@@ -61,7 +70,9 @@ fn name(step: &Step) -> String {
         Step::ReadMark => "mark".into(),
         Step::ReadTasks => "tasks".into(),
         Step::End { revert } => if *revert { "revert" } else { "end" }.into(),
-        Step::BackOut { nodes } => format!("back out of {}", nodes[0]),
+        Step::BackOut { nodes } => {
+            format!("back out of {}", nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" and "))
+        }
         Step::Pause(_) => "pause".into(),
         Step::Done(ended) => ended.state.as_str().into(),
     }
@@ -187,6 +198,66 @@ fn a_move_that_is_decided_stands_though_the_old_task_takes_its_time() {
     };
     check(taken_over(migrate()), vec![leaving(1)], &["tasks", "mark"]);
     check(taken_over(migrate()), vec![leaving(61)], &["tasks", "end"]);
+}
+
+#[test]
+fn a_move_is_not_ended_while_swarm_replaces_a_healthy_task_elsewhere() {
+    let answers = vec![(1, tasks("BCd")), (1, found("ours", false)), (2, Answer::Paused), (2, tasks("BD"))];
+    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "end"]);
+}
+
+/// As [`tasks`]; the one on this node has no ports.
+fn without_ports_on(node: &str, nodes: &str) -> Answer {
+    let Answer::Tasks(Ok(mut found)) = tasks(nodes) else { return Answer::Paused };
+    let there = found.iter_mut().filter(|(_, task)| task.node.as_ref().is_some_and(|it| it.as_str() == node));
+    there.for_each(|(_, task)| task.publishes = false);
+    Answer::Tasks(Ok(found))
+}
+
+#[test]
+fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
+    let answers = vec![
+        (1, without_ports_on("c", "ABC")),
+        (1, Answer::Updated(Ok(()))),
+        (1, Answer::Paused),
+        (2, without_ports_on("c", "BCd")),
+        (2, Answer::Paused),
+        (3, without_ports_on("c", "BCD")),
+        (3, Answer::Paused),
+        (4, tasks("BD")),
+        (4, Answer::Updated(Ok(()))),
+    ];
+    let (remade, then) = (["tasks", "back out of c and a", "pause"], ["tasks", "pause", "tasks", "pause", "tasks"]);
+    let steps = [&remade[..], &then[..], &["end", "completed"][..]].concat();
+    check(taken_over(migrate()), answers, &steps);
+    let raced = updated(SwarmError::Version { planned: 1, found: 2 });
+    let again = vec![(1, without_ports_on("c", "ABC")), (1, raced), (1, Answer::Paused), (2, tasks("BC"))];
+    check(taken_over(migrate()), again, &["tasks", "back out of c and a", "pause", "tasks", "end"]);
+}
+
+#[test]
+fn where_no_third_node_takes_it_the_source_may_and_where_none_does_it_is_left() {
+    let unreached = || without_ports_on("c", "BC");
+    let begun = || vec![(1, unreached()), (1, Answer::Updated(Ok(()))), (1, Answer::Paused)];
+    let mut back = begun();
+    back.extend([(12, unreached()), (12, Answer::Updated(Ok(()))), (13, without_ports_on("c", "aBC"))]);
+    back.extend([(14, Answer::Paused), (15, tasks("AB")), (15, tasks("AB")), (15, Answer::Updated(Ok(())))]);
+    let first = ["tasks", "back out of c and a", "pause", "tasks", "back out of c", "tasks"];
+    check(taken_over(migrate()), back, &[&first[..], &["pause", "tasks", "tasks", "revert", "reverted"][..]].concat());
+    let mut nowhere = begun();
+    nowhere.extend([
+        (12, unreached()),
+        (12, Answer::Updated(Ok(()))),
+        (73, unreached()),
+        (73, Answer::Updated(Ok(()))),
+    ]);
+    check(taken_over(migrate()), nowhere, &[&first[..], &["end", "left"][..]].concat());
+}
+
+#[test]
+fn where_tasks_published_nothing_before_none_is_missed() {
+    let silent = Mark { publishes: false, ..migrate() };
+    check(taken_over(silent), vec![(1, without_ports_on("c", "BC"))], &["tasks", "end"]);
 }
 
 #[test]

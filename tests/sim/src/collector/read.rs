@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use swarmguard_collector::swarm::mark::{LABEL, Mark, Scaled};
-use swarmguard_planner::facts::{self, Leader, Service, Swarm};
+use swarmguard_planner::facts::{self, Leader, Service, Swarm, TaskState};
 use swarmguard_planner::labels::{Labels, SCALED_LABEL};
 use swarmguard_planner::placement::Constraint;
 use swarmguard_wire::{Name, Timestamp};
@@ -62,5 +62,6 @@ pub(super) fn task(task: &Task) -> facts::Task {
         desired_running: task.wanted,
         desired_gone: !task.wanted,
         container: task.container,
+        publishes: task.state == TaskState::Running && task.portless_since.is_none(),
     }
 }

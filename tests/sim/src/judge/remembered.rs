@@ -34,8 +34,8 @@ pub(super) struct Remembered {
     marks: BTreeMap<(usize, ServiceId), Timestamp>,
     /// When each collector's actions began.
     begun: BTreeMap<usize, VecDeque<Timestamp>>,
-    /// When each collector's moves of each service ended.
-    moves: BTreeMap<(usize, ServiceId), VecDeque<Timestamp>>,
+    /// When each collector's moves of each service ended, each with when it began.
+    moves: BTreeMap<(usize, ServiceId), VecDeque<(Timestamp, Timestamp)>>,
 }
 
 impl Remembered {
@@ -68,7 +68,10 @@ impl Remembered {
         self.ends.insert((service.clone(), kind), End { begun, at: now, by: Some(number) });
         let is_over = matches!(state, State::Completed | State::Reverted | State::Left);
         if kind == ActionKind::Migrate && is_over {
-            self.moves.entry((number, service.clone())).or_default().push_back(now);
+            let moves = self.moves.entry((number, service.clone())).or_default();
+            // An owner's rollback brings a mark back, and has what it stands for end once more.
+            moves.retain(|(_, of)| *of != begun);
+            moves.push_back((now, begun));
         }
     }
 
@@ -96,8 +99,9 @@ impl Remembered {
     }
 
     /// How often this collector moved a service within an hour.
-    pub(super) fn moves(&mut self, number: usize, service: &ServiceId, now: Timestamp) -> usize {
-        self.moves.get_mut(&(number, service.clone())).map_or(0, |moves| within_hour(moves, now))
+    pub(super) fn moves(&self, number: usize, service: &ServiceId, now: Timestamp) -> usize {
+        let moves = self.moves.get(&(number, service.clone()));
+        moves.map_or(0, |moves| moves.iter().filter(|(ended, _)| now.since(*ended) < HOUR).count())
     }
 }
 

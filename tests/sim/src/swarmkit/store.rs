@@ -31,6 +31,8 @@ pub struct Task {
     pub(super) due: Option<(Timestamp, TaskState)>,
     /// It will never become healthy.
     pub hopeless: bool,
+    /// Since when it is clear that it never gets the ports it should publish.
+    pub portless_since: Option<Timestamp>,
     /// Not before this is it given a node.
     pub(super) delayed_until: Timestamp,
     /// Nor before these have ended.

@@ -120,7 +120,9 @@ impl World {
                 }
             }
             What::LeaderMoves => {
-                self.managers.elect_another(&mut rng, self.now);
+                if self.managers.elect_another(&mut rng, self.now) {
+                    self.kit.lose_ports(&mut rng);
+                }
             }
             What::BadNetwork(length) => self.bad_network_until = self.now + seconds(length),
             What::BadManager(length) => self.bad_manager_until = self.now + seconds(length),
@@ -149,7 +151,9 @@ impl World {
             if self.managers.seats.len() == 1 || !self.managers.others_are_whole(number) {
                 return;
             }
-            self.managers.lose(number, rng, self.now);
+            if self.managers.lose(number, rng, self.now) {
+                self.kit.lose_ports(rng);
+            }
             if is_down {
                 self.kill(number, seconds);
             }
@@ -178,7 +182,7 @@ impl World {
         match owner {
             Owner::RollsBack => {
                 // What it comes to cannot be told: it may be what SwarmGuard wrote.
-                self.judge.wrote(&service, None);
+                self.judge.wrote(&service, None, self.now);
                 let _ = self.kit.roll_back(&service);
                 return;
             }
@@ -195,7 +199,7 @@ impl World {
                 written.iter_mut().for_each(change);
             }
         }
-        self.judge.wrote(&service, written);
+        self.judge.wrote(&service, written, self.now);
         self.judge.fault(&service, self.now);
         let _ = self.kit.update(&service, version, spec);
     }

@@ -1,0 +1,164 @@
+//! How an action ends: the user's spec is put back, and before that, where need be, what was begun is backed out of.
+
+use swarmguard_planner::facts::Task;
+use swarmguard_planner::planted::{Bug, has};
+use swarmguard_wire::{NodeId, TaskId, Timestamp};
+
+use super::{Answer, Course, Phase, RETREAT_MAX, Step, UPDATE_MAX, UPDATE_PAUSE, Watch, describe};
+use crate::journal::State;
+use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE};
+
+/// The user's spec is being put back.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) begun: Timestamp,
+    pub(super) revert: bool,
+    /// It is ended before it has come to its end, for somebody else: where that is not safe any more, it is watched on.
+    pub(super) instead_of: Option<Watch>,
+    pub(super) state: State,
+    pub(super) detail: Option<String>,
+}
+
+/// The replacements have to go before the spec can be put back. Only then is that safe: with both tasks of a slot in line
+/// with the spec, SwarmKit keeps whichever it finds first.
+#[derive(Debug)]
+pub(super) struct BackOut {
+    pub(super) begun: Timestamp,
+    nodes: Vec<NodeId>,
+    /// The update is taken: what is to go is waited for.
+    waiting: bool,
+    late: String,
+}
+
+impl Course {
+    pub(super) fn retreat(&mut self, retreat: Retreat, now: Timestamp) -> Step {
+        let mut late = format!("what was asked for did not run within {} s", self.deadline.as_secs());
+        if !self.unreached.is_empty() {
+            late = "what was asked for runs without the ports that the service publishes".to_owned();
+        }
+        match retreat {
+            // Nothing else would have Swarm replace what it takes for healthy.
+            Retreat::Clear if !self.unreached.is_empty() => self.back_out(self.unreached.clone(), late, now),
+            Retreat::Clear => self.end(State::Reverted, late, true, now),
+            Retreat::From(_) if has(Bug::RevertsAtOnce) => self.end(State::Reverted, late, true, now),
+            Retreat::From(nodes) => self.back_out(nodes, late, now),
+            Retreat::Unsafe => {
+                let left =
+                    format!("{late}; it is left to Swarm, since taking it back could take a healthy task with it");
+                self.end(State::Left, left, false, now)
+            }
+            // A migration that cannot be taken back safely goes on: the old tasks run until the new one does.
+            Retreat::Wait => self.done(State::Unfinished, format!("{late}; it goes on, the old task runs meanwhile")),
+        }
+    }
+
+    fn back_out(&mut self, nodes: Vec<NodeId>, late: String, now: Timestamp) -> Step {
+        let step = Step::BackOut { nodes: nodes.clone() };
+        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, waiting: false, late });
+        step
+    }
+
+    pub(super) fn end(
+        &mut self,
+        state: State,
+        detail: impl Into<Option<String>>,
+        revert: bool,
+        now: Timestamp,
+    ) -> Step {
+        let ending = Ending { begun: now, revert, instead_of: None, state, detail: detail.into() };
+        self.attempt(ending)
+    }
+
+    pub(super) fn attempt(&mut self, ending: Ending) -> Step {
+        let revert = ending.revert;
+        // Between two attempts a replacement may have been given a node: then putting the spec back is not safe any more.
+        let look = revert && !has(Bug::RevertsAtOnce) || ending.instead_of.is_some();
+        self.phase = Phase::Ending(ending);
+        if look { Step::ReadTasks } else { Step::End { revert } }
+    }
+
+    pub(super) fn ending(&mut self, ending: Ending, answer: Answer, now: Timestamp) -> Step {
+        let failed = match answer {
+            Answer::Tasks(Ok(tasks)) => {
+                let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
+                let revert = ending.revert;
+                match ending.instead_of {
+                    Some(watch) if !self.may_yield(&retreat) => {
+                        self.phase = Phase::Watching(watch);
+                        return Step::Pause(WATCH_PAUSE);
+                    }
+                    None if retreat != Retreat::Clear => SwarmError::Moving,
+                    Some(_) | None => {
+                        self.phase = Phase::Ending(ending);
+                        return Step::End { revert };
+                    }
+                }
+            }
+            Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
+            Answer::Updated(Err(error)) | Answer::Tasks(Err(error)) => error,
+            Answer::Paused | Answer::Mark(_) => return self.attempt(ending),
+        };
+        if matches!(failed, SwarmError::Superseded | SwarmError::Gone) {
+            return self.done(State::Superseded, describe(&failed));
+        }
+        if is_passing(&failed) && now.since(ending.begun) <= UPDATE_MAX {
+            self.phase = Phase::Ending(ending);
+            return Step::Pause(UPDATE_PAUSE);
+        }
+        let detail = format!("the user's spec could not be put back yet: {}", describe(&failed));
+        self.done(State::Unfinished, detail)
+    }
+
+    pub(super) fn backing_out(&mut self, mut back_out: BackOut, answer: Answer, now: Timestamp) -> Step {
+        let BackOut { late, .. } = &back_out;
+        match answer {
+            Answer::Updated(Ok(())) => {
+                (back_out.waiting, back_out.begun) = (true, now);
+                self.phase = Phase::BackingOut(back_out);
+                Step::ReadTasks
+            }
+            Answer::Updated(Err(error)) if is_passing(&error) && now.since(back_out.begun) <= UPDATE_MAX => {
+                self.phase = Phase::BackingOut(back_out);
+                Step::Pause(UPDATE_PAUSE)
+            }
+            Answer::Updated(Err(error)) => {
+                self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
+            }
+            Answer::Tasks(tasks) => {
+                if tasks.is_ok_and(|tasks| self.is_back(&tasks, &back_out.nodes)) {
+                    return self.end(State::Reverted, back_out.late, true, now);
+                }
+                if now.since(back_out.begun) >= RETREAT_MAX && !self.unreached.is_empty() {
+                    let left = format!("{}, and no other node takes it: it is left so", back_out.late);
+                    return self.end(State::Left, left, false, now);
+                }
+                if now.since(back_out.begun) >= RETREAT_MAX {
+                    let seconds = RETREAT_MAX.as_secs();
+                    let why = format!("the tasks that did not become healthy are still there after {seconds} s");
+                    return self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {why}"));
+                }
+                self.phase = Phase::BackingOut(back_out);
+                Step::Pause(WATCH_PAUSE)
+            }
+            Answer::Paused | Answer::Mark(_) => {
+                let step =
+                    if back_out.waiting { Step::ReadTasks } else { Step::BackOut { nodes: back_out.nodes.clone() } };
+                self.phase = Phase::BackingOut(back_out);
+                step
+            }
+        }
+    }
+
+    /// Nothing is on these nodes any more, or is to come there, that Swarm could keep for a healthy task.
+    fn is_back(&self, tasks: &[(TaskId, Task)], nodes: &[NodeId]) -> bool {
+        let there = |task: &Task| task.node.as_ref().is_some_and(|node| nodes.contains(node));
+        let all = || tasks.iter().map(|(_, task)| task);
+        self.unreached.is_empty()
+            && !all().any(|task| there(task) && swarm::migrate::is_beside_a_healthy_one(task, all()))
+    }
+}
+
+/// Whether the same may well be taken a moment later.
+pub(super) fn is_passing(error: &SwarmError) -> bool {
+    matches!(error, SwarmError::Version { .. } | SwarmError::Docker { .. } | SwarmError::Raw { .. } | SwarmError::Late)
+}
