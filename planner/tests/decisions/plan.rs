@@ -7,7 +7,7 @@ use swarmguard_planner::facts::{Leader, Mode, Platform, Resources, TaskState, Up
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::placement::{Constraint, Ineligible};
 use swarmguard_planner::plan::{Action, ActionKind, Migrate, Observed};
-use swarmguard_planner::{Outcome, Withheld};
+use swarmguard_planner::{Memory, Outcome, Withheld};
 use swarmguard_wire::{Name, NodeId};
 
 fn migration(world: &World) -> Migrate {
@@ -196,6 +196,7 @@ fn one_action_at_a_time_and_then_a_cooldown() {
     let Withheld::Cooldown { kind: ActionKind::Migrate, seconds_left: 1, .. } = world.withheld() else {
         panic!("{:?}", world.withheld());
     };
+    world.memory = Memory::default();
     world.memory.ended(&service_id(), ActionKind::Migrate, EndedBy::Us, before(Duration::from_secs(30)));
     migration(&world);
 

@@ -6,7 +6,7 @@ use swarmguard_planner::checks::{Violation, vet};
 use swarmguard_planner::facts::{Mode, Scaled, Task, TaskState};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_planner::plan::{Action, ActionKind};
-use swarmguard_planner::{Outcome, Withheld};
+use swarmguard_planner::{Memory, Outcome, Withheld};
 use swarmguard_wire::Name;
 
 /// The default cooldown, in seconds.
@@ -160,6 +160,7 @@ fn replicas_go_one_by_one_and_not_soon_after_one_came() {
             panic!("{:?}", world.withheld());
         };
         assert_eq!(waits, kind);
+        world.memory = Memory::default();
         world.memory.ended(&service_id(), kind, EndedBy::Us, before(Duration::from_secs(COOLDOWN)));
         assert_eq!(scale_down(&world), (2, 1));
     }
