@@ -50,7 +50,11 @@ pub(crate) fn run(seeds: u64, seed: Option<u64>, trace: bool, calm: bool) -> Res
             for (all, more) in sum.actions.iter_mut().zip(outcome.actions) {
                 *all += more;
             }
-            sum.failed.extend(outcome.violations.into_iter().next().map(|violation| (seed, violation)));
+            if let Some(violation) = outcome.violations.into_iter().next() {
+                // At once: a long series need not come to its end to show what it has found.
+                step(begun, &format!("seed {seed}: {violation}"));
+                sum.failed.push((seed, violation));
+            }
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -84,9 +88,6 @@ fn tell(sum: &Sum, took: Duration) {
         hours / took.as_secs_f64(),
         sum.failed.len()
     ));
-    for (seed, violation) in sum.failed.iter().take(10) {
-        say(&format!("  seed {seed}: {violation}"));
-    }
 }
 
 /// Shows the fewest events that still fail.

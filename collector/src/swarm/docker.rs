@@ -184,8 +184,10 @@ impl DockerSwarm {
     /// # Errors
     /// [`SwarmError::Superseded`] when another mark or none is there.
     pub async fn back_out(&self, service: &ServiceId, id: &str, nodes: &[NodeId]) -> Result<(), SwarmError> {
-        let update = spec::back_out(self.get(service).await?, id, nodes)?;
-        self.update(service, update).await
+        match spec::back_out(self.get(service).await?, id, nodes)? {
+            Some(update) => self.update(service, update).await,
+            None => Ok(()),
+        }
     }
 
     /// The mark of an action on a service, if there is one.

@@ -46,15 +46,17 @@ pub fn end(service: Value, id: &str, revert: bool) -> Result<Update, SwarmError>
     Ok((version, spec))
 }
 
-/// The update that has Swarm replace what a migration began on `nodes` by what was there before; the mark stays.
+/// The update that has Swarm replace what a migration began on `nodes` by what was there before; the mark stays. There is
+/// none to make where another collector has had it done before: the same once more would look like somebody else's change.
 ///
 /// # Errors
 /// [`SwarmError::Superseded`] when another mark or none is there.
-pub fn back_out(service: Value, id: &str, nodes: &[NodeId]) -> Result<Update, SwarmError> {
+pub fn back_out(service: Value, id: &str, nodes: &[NodeId]) -> Result<Option<Update>, SwarmError> {
     let (version, mut spec) = parts(service)?;
-    let mut mark = mark(&spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
+    let found = mark(&spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
+    let mut mark = found.clone();
     exclude_instead(&mut spec, &mut mark, nodes)?;
-    Ok((version, spec))
+    Ok((mark != found).then_some((version, spec)))
 }
 
 /// The mark of an action on a service, and whether somebody else has changed the service since.
@@ -340,6 +342,8 @@ mod tests {
         assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "node.id!=dst"]));
         let found = super::mark(&changed).unwrap();
         assert_eq!(found, mark);
+        let service = json!({"Version": {"Index": 3}, "Spec": changed});
+        assert_eq!(back_out(service, "x", &["dst".parse().unwrap()]).unwrap(), None, "once is enough");
         undo(&mut changed, &found, true).unwrap();
         assert_eq!(changed, user);
     }

@@ -123,8 +123,8 @@ impl Collector {
         self.running.values().map(|running| running.at).min()
     }
 
-    /// Reads the whole Swarm, takes over what it finds unfinished, and decides.
-    pub fn look(&mut self, kit: &SwarmKit, leader: Leader, now: Timestamp) {
+    /// Reads the whole Swarm, which was `asked` for then, takes over what it finds unfinished, and decides.
+    pub fn look(&mut self, kit: &SwarmKit, leader: Leader, asked: Timestamp, now: Timestamp) {
         let is_ours = leader == Leader::Here;
         if !is_ours {
             // Whatever is under way is left to the collector beside the leader.
@@ -136,9 +136,9 @@ impl Collector {
         }
         let known = (kit.changes, leader.clone());
         if self.read_at.as_ref() == Some(&known) {
-            self.facts.swarm_mut().into_iter().for_each(|swarm| swarm.seen_at = now);
+            self.facts.swarm_mut().into_iter().for_each(|swarm| swarm.seen_at = asked);
         } else {
-            self.facts.record_swarm(read::swarm(kit, leader, now));
+            self.facts.record_swarm(read::swarm(kit, leader, asked));
             self.read_at = Some(known);
         }
         let Some(swarm) = self.facts.swarm() else { return };
@@ -268,8 +268,10 @@ impl Collector {
                 self.change(kit, service, update, unreliable)
             }
             Step::BackOut { nodes } => {
-                let update = found.and_then(|found| spec::back_out(found, course.id(), &nodes));
-                self.change(kit, service, update, unreliable)
+                match found.and_then(|found| spec::back_out(found, course.id(), &nodes)).transpose() {
+                    Some(update) => self.change(kit, service, update, unreliable),
+                    None => Answer::Updated(Ok(())),
+                }
             }
             Step::Pause(_) | Step::Done(_) => Answer::Paused,
         }

@@ -3,7 +3,7 @@
 
 mod remembered;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ pub struct Judge {
     authors: BTreeMap<ServiceId, Author>,
     /// When something else went wrong last.
     faults: BTreeMap<ServiceId, Timestamp>,
+    /// Services of which a task had its ports when their last action began.
+    published: BTreeSet<ServiceId>,
     /// When each service's last action began.
     begun: BTreeMap<ServiceId, Timestamp>,
     /// What each collector has to remember of what was done.
@@ -71,6 +73,8 @@ pub struct Judge {
     stepped_at: Timestamp,
     /// Since when a service is paused, or all are, and until when by the wall clock.
     pauses: BTreeMap<Option<ServiceId>, (Timestamp, Timestamp)>,
+    /// Services whose action was told not to end.
+    overdue: BTreeSet<ServiceId>,
     /// What was broken.
     pub violations: Vec<Violation>,
     /// Actions begun, ended as planned, and ended otherwise.
@@ -86,12 +90,14 @@ impl Judge {
             begun_at,
             authors: BTreeMap::new(),
             faults: BTreeMap::new(),
+            published: BTreeSet::new(),
             begun: BTreeMap::new(),
             remembered: Remembered::default(),
             written: BTreeMap::new(),
             rolled_back: BTreeMap::new(),
             stepped_at: Timestamp::default(),
             pauses: BTreeMap::new(),
+            overdue: BTreeSet::new(),
             violations: Vec::new(),
             actions: [0; 3],
         }
@@ -133,8 +139,8 @@ impl Judge {
         marked.for_each(|(id, _)| self.remembered.saw_mark(number, id, now));
     }
 
-    /// A collector began an action whose manager has not led for so long: by then it has to know.
-    pub fn began_beside(&mut self, service: &ServiceId, not_led_for: Duration, now: Timestamp) {
+    /// A collector changed a service whose manager has not led for so long: by then it has to know.
+    pub fn acted_beside(&mut self, service: &ServiceId, not_led_for: Duration, now: Timestamp) {
         // It may have read the Swarm just before, and the update takes its time.
         if not_led_for > self.policy.leader_window + Duration::from_secs(1) {
             self.broken(now, service, "it was acted on by a collector whose manager does not lead");
@@ -190,7 +196,8 @@ impl Judge {
                 let is_unreached = |task: &Task| {
                     task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at >= begun)
                 };
-                if matches!(state, State::Completed | State::Reverted) && kit.tasks.values().any(is_unreached) {
+                let is_over = matches!(state, State::Completed | State::Reverted) && self.published.contains(service);
+                if is_over && kit.tasks.values().any(is_unreached) {
                     self.broken(now, service, "its action ended with a replica that nobody reaches");
                 }
                 self.remembered.ended(number, service, *kind, state, begun, now);
@@ -238,6 +245,14 @@ impl Judge {
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
         self.begun.insert(service.clone(), now);
+        let is_reached = |task: &Task| {
+            task.service == *service && task.is_running() && task.portless_since.is_none_or(|at| at >= now)
+        };
+        if kit.tasks.values().any(is_reached) {
+            self.published.insert(service.clone());
+        } else {
+            self.published.remove(service);
+        }
         let labels = &before["Labels"];
         let mode = labels["swarmguard.mode"].as_str();
         if labels["swarmguard.enable"] != "true" || mode.is_some_and(|mode| mode != "act") {
@@ -292,6 +307,17 @@ impl Judge {
         let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= FAULT_COUNTS_FOR);
         if is_ours && !replaced && !outdated && *left < wanted && !excused {
             self.broken(now, service, format!("a healthy task was taken away: {left} of {wanted} replicas run"));
+        }
+    }
+
+    /// Actions that should be over by now, since nothing has gone wrong for long.
+    pub fn overdue(&mut self, kit: &SwarmKit, disturbed_until: Timestamp, now: Timestamp) {
+        for (id, service) in &kit.services {
+            let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
+            let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
+            if !is_over && self.overdue.insert(id.clone()) {
+                self.broken(now, id, "its action does not end");
+            }
         }
     }
 

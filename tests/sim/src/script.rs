@@ -33,6 +33,8 @@ pub enum What {
     NodeDown(u64),
     /// A node is cut off from manager and collector, for so many seconds.
     CutOff(u64),
+    /// A node hangs, for so many seconds: Swarm hears its heartbeats, and nothing that runs there starts, ends or is measured.
+    Hangs(u64),
     /// A node's agent is silent, for so many seconds; rather where somebody is sick.
     AgentSilent(u64),
     /// A collector is killed; the next one starts after so many seconds.
@@ -90,6 +92,9 @@ pub struct Script {
 /// One world in so many is a day long.
 pub const DAYS_IN: u64 = 10;
 
+/// Of nodes that are lost for others one in so many hangs.
+const HANGS_IN: u64 = 4;
+
 /// What happens on a calm day.
 const CALM_EVENTS: u32 = 200;
 
@@ -105,8 +110,12 @@ impl Script {
         let events = rng.between(1, 14);
         let draw = |_| {
             let after = Duration::from_millis(rng.between(5_000, u64::try_from(length.as_millis()).unwrap_or(5_000)));
-            let what = what(&mut rng);
-            Event { after, what, draw: rng.draw() }
+            let (what, draw) = (what(&mut rng), rng.draw());
+            let what = match what {
+                What::CutOff(length) if draw.is_multiple_of(HANGS_IN) => What::Hangs(length),
+                other => other,
+            };
+            Event { after, what, draw }
         };
         Self { seed, length, is_day, is_calm: false, events: in_order((0..events).map(draw).collect()) }
     }

@@ -65,7 +65,7 @@ impl SwarmKit {
     /// Nodes without services.
     #[must_use]
     pub fn new(nodes: BTreeMap<NodeId, Node>, rng: Rng, now: Timestamp) -> Self {
-        let machine = |node| Machine { node, up: true, reachable: true, due: None };
+        let machine = |node| Machine { node, up: true, reachable: true, hangs: false, due: None };
         let machines = nodes.into_iter().map(|(id, node)| (id, machine(node))).collect();
         Self {
             now,
@@ -180,7 +180,7 @@ impl SwarmKit {
     /// Whether what a task does reaches the manager: else it is told when the node is back.
     fn hears_of(&self, task: &Task) -> bool {
         let machine = task.node.as_ref().and_then(|node| self.machines.get(node));
-        machine.is_none_or(|machine| machine.up && machine.reachable)
+        machine.is_none_or(|machine| machine.up && machine.reachable && !machine.hangs)
     }
 
     /// Lets time pass until `to`, and everything happen that is due until then.
@@ -244,7 +244,8 @@ impl SwarmKit {
     fn stop(&mut self, id: &TaskId, because_of_spec: bool) {
         let (now, length) = (self.now, Duration::from_millis(self.rng.between(100, 4_000)));
         let Some(task) = self.tasks.get_mut(id) else { return };
-        let was_running = task.is_running();
+        // Nobody loses anything by one that nobody reaches.
+        let was_running = task.is_running() && task.portless_since.is_none();
         task.wanted = false;
         let service = task.service.clone();
         // One without a node was never started.

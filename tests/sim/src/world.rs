@@ -32,6 +32,9 @@ const BEGINNING: Timestamp = Timestamp::from_micros(1_000_000_000_000_000);
 /// Everything settles within so long before anything goes wrong.
 const SETTLING: Duration = Duration::from_secs(20);
 
+/// Nothing that goes wrong lasts longer.
+const DISTURBS_FOR: Duration = Duration::from_secs(300);
+
 /// So long nothing goes wrong any more: what is under way has to end by then, and who is sick to be helped.
 const AFTERMATH: Duration = Duration::from_secs(700);
 
@@ -73,6 +76,8 @@ struct World {
     /// How far the wall clock is ahead of the one that never steps.
     wall_ahead: ClockOffset,
     judge: Judge,
+    /// Whatever went wrong last is over by then.
+    disturbed_until: Timestamp,
     trace: u64,
     lines: Option<Vec<String>>,
 }
@@ -81,6 +86,7 @@ struct World {
 enum Later {
     CollectorStarts(usize),
     NodeBack(NodeId),
+    NodeGoesOn(NodeId),
 }
 
 /// FNV-1a: the same on every machine and in every run.
@@ -121,9 +127,9 @@ impl World {
         let managers = Managers::new(count, || Collector::new(policy.clone(), rng.fork(), BEGINNING));
         let tick = if script.is_day { Duration::from_secs(rng.between(30, 60)) } else { Duration::from_secs(1) };
         Self {
-            script,
             now: BEGINNING,
-            suffering: Suffering::default(),
+            suffering: Suffering::new(script.is_calm),
+            script,
             rng,
             policy,
             tick,
@@ -139,6 +145,7 @@ impl World {
             pauses: Pauses::default(),
             wall_ahead: ClockOffset::default(),
             judge,
+            disturbed_until: Timestamp::default(),
             trace: 0xcbf2_9ce4_8422_2325,
             lines: trace.then(Vec::new),
         }
@@ -211,15 +218,19 @@ impl World {
 
     fn look(&mut self) {
         let now = self.now;
+        // A manager that is slow answers with what was so a while after it was asked; when that was is what counts.
+        let slowest = if now <= self.bad_manager_until { 2_000 } else { 60 };
+        let asked = now - Duration::from_millis(now.as_micros() / 1_000 % slowest);
         for number in 0..self.managers.seats.len() {
             let Some(leader) = self.managers.told(number, now) else { continue };
             if let Some((_, collector)) = self.managers.awake(now).find(|(found, _)| *found == number) {
                 collector.facts.pauses.clone_from(&self.pauses);
                 collector.facts.wall_ahead = self.wall_ahead;
-                collector.look(&self.kit, leader, now);
+                collector.look(&self.kit, leader, asked, now);
                 self.judge.looked(number, &self.kit, now);
             }
         }
+        self.judge.overdue(&self.kit, self.disturbed_until, now);
         self.watch();
     }
 
@@ -243,9 +254,12 @@ impl World {
         for number in 0..self.managers.seats.len() {
             let collector = self.managers.seats.get_mut(number).and_then(|seat| seat.collector.as_mut());
             for did in collector.map(|collector| std::mem::take(&mut collector.did)).unwrap_or_default() {
+                if let Did::Changed(service) = &did {
+                    self.judge.acted_beside(service, self.managers.not_led_for(number, now), now);
+                }
                 if let Did::Began { action, .. } = &did {
                     let service = &action.trigger().service;
-                    self.judge.began_beside(service, self.managers.not_led_for(number, now), now);
+                    self.judge.acted_beside(service, self.managers.not_led_for(number, now), now);
                     self.judge.began_at(service, now.shifted(self.wall_ahead), now);
                 }
                 // What one that was cut off makes of it is not how it ended.
@@ -281,6 +295,11 @@ impl World {
                         collector.restore(if is_lost { Vec::new() } else { journal }, self.now);
                         seat.collector = Some(collector);
                     }
+                }
+                Later::NodeGoesOn(node) => {
+                    self.tell(|| format!("node {node} goes on"));
+                    self.kit.set_hanging(&node, false);
+                    self.fault_everywhere();
                 }
                 Later::NodeBack(node) => {
                     self.tell(|| format!("node {node} is back"));

@@ -15,12 +15,13 @@ use super::row;
 use crate::report::{Figure, Outcome, Promise, promises, table};
 use crate::run::step;
 
-/// Managers; two more nodes take the app, so that losing a manager takes none of its tasks.
+/// Managers; three more nodes take the app, so that losing a manager takes none of its tasks, and a replacement that Swarm
+/// gave no port has another node to go to.
 pub(super) const MANAGERS: u32 = 3;
-pub(super) const NODES: u32 = 5;
+pub(super) const NODES: u32 = 6;
 
-/// Replicas that wander between these nodes.
-const WORKERS: [u32; 2] = [4, 5];
+/// The replica wanders between these nodes.
+const WORKERS: [u32; 3] = [4, 5, 6];
 
 const FINISHED_WITHIN: Duration = Duration::from_secs(10);
 const ELECTED_WITHIN: Duration = Duration::from_secs(90);
@@ -55,6 +56,8 @@ struct Round {
     elected: Duration,
     finished: Duration,
     actions: usize,
+    /// A first replacement had no port, and was replaced itself.
+    is_remade: bool,
 }
 
 pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Result<Outcome> {
@@ -66,7 +69,10 @@ pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Res
         let round = round.with_context(|| format!("round {number}, the leader is {}", loss.name()))?;
         let (elected, finished) = (round.elected.as_secs_f64(), round.finished.as_secs_f64());
         let name = loss.name();
-        step(begun, &format!("{number} of {rounds}: {name}; elected {elected:.1} s, finished {finished:.1} s later"));
+        let remade = if round.is_remade { ", after a replacement without its port" } else { "" };
+        let told =
+            format!("{number} of {rounds}: {name}; elected {elected:.1} s, finished {finished:.1} s later{remade}");
+        step(begun, &told);
         done.push(round);
     }
     // What came back last has had its time by then, too.
@@ -76,8 +82,14 @@ pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Res
 }
 
 fn outcome(rounds: &[Round], mut missed: Vec<String>) -> Outcome {
-    let mut rows =
-        vec![row(&["the leader is", "rounds", "s to the next leader", "s from there to finished", "actions"])];
+    let mut rows = vec![row(&[
+        "the leader is",
+        "rounds",
+        "s to the next leader",
+        "s from there to finished",
+        "actions",
+        "no port",
+    ])];
     let mut figures = Vec::new();
     for loss in Loss::ALL {
         let of: Vec<&Round> = rounds.iter().filter(|round| round.loss == loss).collect();
@@ -87,16 +99,18 @@ fn outcome(rounds: &[Round], mut missed: Vec<String>) -> Outcome {
         let elected = Figure::of(of.iter().map(|round| round.elected.as_secs_f64()));
         let finished = Figure::of(of.iter().map(|round| round.finished.as_secs_f64()));
         let actions: usize = of.iter().map(|round| round.actions).sum();
+        let remade = of.iter().filter(|round| round.is_remade).count();
         rows.push(row(&[
             loss.name(),
             &of.len().to_string(),
             &elected.shown(1),
             &finished.shown(1),
             &actions.to_string(),
+            &remade.to_string(),
         ]));
         figures.push(json!({
             "leader": loss.name(), "rounds": of.len(), "elected_s": elected.json(), "finished_s": finished.json(),
-            "actions": actions,
+            "actions": actions, "replaced_for_want_of_a_port": remade,
         }));
     }
     // Workers take long to leave a manager that is stopped: that is Swarm's time.
@@ -165,7 +179,9 @@ async fn round(
     let by_next = get_json(&format!("{}/api/v1/actions", stage.collector_url_of(next))).await?;
     let is_done =
         |action: &Value| action["state"] == "completed" && action["id"].as_str().is_some_and(|id| marks.0.contains(id));
-    if !by_next.as_array().is_some_and(|actions| actions.iter().any(is_done)) {
+    let done = by_next.as_array().and_then(|actions| actions.iter().find(|action| is_done(action)));
+    let is_remade = done.is_some_and(|action| action["detail"].as_str().is_some_and(|why| why.contains("ports")));
+    if done.is_none() {
         missed.push(format!("the leader {}: {:?} was not finished by the next one", loss.name(), marks.0));
     }
     let version = version(stage, witness).await?;
@@ -188,7 +204,7 @@ async fn round(
     if self::version(stage, witness).await? != version {
         missed.push(format!("the leader {}: the service was changed after all was done", loss.name()));
     }
-    Ok(Round { loss, elected, finished, actions: marks.0.len() })
+    Ok(Round { loss, elected, finished, actions: marks.0.len(), is_remade })
 }
 
 /// Identifiers of all actions whose marks were seen.

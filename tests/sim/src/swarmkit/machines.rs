@@ -24,6 +24,12 @@ impl SwarmKit {
         }
     }
 
+    /// A node hangs, or goes on.
+    pub fn set_hanging(&mut self, node: &NodeId, hangs: bool) {
+        self.changes += 1;
+        self.machines.get_mut(node).into_iter().for_each(|machine| machine.hangs = hangs);
+    }
+
     pub(super) fn nodes_due(&mut self) {
         let now = self.now;
         let due: Vec<NodeId> =

@@ -124,6 +124,8 @@ pub struct Machine {
     pub up: bool,
     /// Whether the manager can reach it.
     pub reachable: bool,
+    /// Whether nothing comes of what it is told, though it says that it lives.
+    pub hangs: bool,
     /// When the manager misses it, or hears from it again.
     pub(super) due: Option<Timestamp>,
 }

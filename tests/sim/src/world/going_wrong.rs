@@ -9,7 +9,7 @@ use swarmguard_wire::{NodeId, ServiceId};
 
 use super::managers::Seat;
 use super::suffering::Load;
-use super::{Later, World, made};
+use super::{DISTURBS_FOR, Later, World, made};
 use crate::rng::Rng;
 use crate::script::{Event, Owner, What};
 
@@ -28,6 +28,7 @@ impl World {
 
     pub(super) fn happens(&mut self, event: &Event) {
         let mut rng = Rng::new(event.draw);
+        self.disturbed_until = self.now + DISTURBS_FOR;
         self.mix((format!("{:?}", event.what), event.draw));
         self.tell(|| format!("{:?}", event.what));
         let seconds = Duration::from_secs;
@@ -97,6 +98,16 @@ impl World {
                 let nodes: Vec<NodeId> = self.kit.machines.keys().cloned().collect();
                 let is_down = matches!(event.what, What::NodeDown(_));
                 self.lose(rng.pick(&nodes).cloned(), is_down, length, &mut rng);
+            }
+            What::Hangs(length) => {
+                let nodes: Vec<NodeId> = self.kit.machines.keys().cloned().collect();
+                if let Some(node) = rng.pick(&nodes).cloned() {
+                    let until = self.now + seconds(length);
+                    self.agents.get_mut(&node).into_iter().for_each(|agent| agent.silent_until = until);
+                    self.fault_everywhere();
+                    self.kit.set_hanging(&node, true);
+                    self.later(length, Later::NodeGoesOn(node));
+                }
             }
             What::AgentSilent(length) => {
                 let sick = self.suffering.sick.keys().filter_map(|task| self.kit.tasks.get(task)?.node.clone());

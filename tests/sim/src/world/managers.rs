@@ -12,6 +12,9 @@ use crate::rng::Rng;
 /// After the leader is lost, managers elect another one so late. SwarmKit's is between 10 and 20 s.
 const ELECTION: Duration = Duration::from_secs(12);
 
+/// For so long after an election managers answer, and name no leader.
+const NAMELESS: Duration = Duration::from_millis(700);
+
 /// A manager and its collector.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -106,6 +109,10 @@ impl Managers {
     /// What the manager of this number says about who leads, if it answers at all.
     pub(super) fn told(&self, number: usize, now: Timestamp) -> Option<Leader> {
         let answers = self.seats.get(number).is_some_and(|seat| seat.is_connected) && now >= self.leaderless_until;
+        // Who has just been elected is not told at once.
+        if answers && now.since(self.leaderless_until) < NAMELESS {
+            return Some(Leader::Unknown);
+        }
         let elsewhere = || Leader::Elsewhere { node: Name::new(&format!("node{}", self.leads + 1)) };
         answers.then(|| if self.leads(number) { Leader::Here } else { elsewhere() })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use swarmguard_planner::window::Sample;
 use swarmguard_wire::{ServiceId, TaskId, Timestamp};
 
+use crate::rng::Rng;
 use crate::swarmkit::SwarmKit;
 
 /// In percent of what a container may use, and of the link.
@@ -43,6 +44,8 @@ impl Load {
 /// Who suffers from what.
 #[derive(Debug, Default)]
 pub(super) struct Suffering {
+    /// What is healthy wavers, at each tick anew, by whatever is below all thresholds.
+    is_noisy: bool,
     /// Tasks that are sick until they go.
     pub(super) sick: BTreeMap<TaskId, Load>,
     /// Tasks that are high until then.
@@ -52,6 +55,10 @@ pub(super) struct Suffering {
 }
 
 impl Suffering {
+    pub(super) fn new(is_noisy: bool) -> Self {
+        Self { is_noisy, ..Self::default() }
+    }
+
     pub(super) fn of(&self, task: &TaskId, service: &ServiceId, replicas: u64, now: Timestamp) -> Load {
         if let Some((total, _)) = self.busy.get(service).filter(|(_, until)| now < *until) {
             let each = (total / replicas as f32).min(100.0);
@@ -60,7 +67,7 @@ impl Suffering {
         if self.spikes.get(task).is_some_and(|until| now < *until) {
             return Load::sick_of_cpu();
         }
-        self.sick.get(task).copied().unwrap_or(HEALTHY)
+        self.sick.get(task).copied().unwrap_or_else(|| if self.is_noisy { noise(task, now) } else { HEALTHY })
     }
 
     pub(super) fn forget(&mut self, kit: &SwarmKit, now: Timestamp) {
@@ -68,4 +75,13 @@ impl Suffering {
         self.spikes.retain(|_, until| now < *until);
         self.busy.retain(|_, (_, until)| now < *until);
     }
+}
+
+/// A healthy load, another for each task and moment; after a spike it ends the row, too.
+fn noise(task: &TaskId, now: Timestamp) -> Load {
+    let number =
+        task.as_str().bytes().fold(now.as_micros(), |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let mut rng = Rng::new(number);
+    let mut below = |most: u64| rng.between(0, most) as f32;
+    Load { cpu: below(69), memory: below(74), network: below(64) }
 }
