@@ -63,6 +63,17 @@ pub enum Retreat {
     Wait,
 }
 
+impl Retreat {
+    /// Whether nothing that Swarm could keep for a healthy task is left once no task may be on these nodes.
+    pub fn goes_with(&self, nodes: &[NodeId]) -> bool {
+        match self {
+            Self::Clear => true,
+            Self::From(unready) => unready.iter().all(|node| nodes.contains(node)),
+            Self::Unsafe | Self::Wait => false,
+        }
+    }
+}
+
 /// How the action of `mark` can be taken back.
 pub fn retreat<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
     match &mark.change {

@@ -273,7 +273,11 @@ impl Course {
         if let mark::Change::Migrate { source, .. } = &self.mark.change
             && !(is_reached || is_late || watch.remade)
         {
-            let nodes = self.unreached.iter().chain([source]).cloned().collect();
+            let nodes: Vec<NodeId> = self.unreached.iter().chain([source]).cloned().collect();
+            // A replacement on its way to another node would be kept at once for the healthy task that it is to replace.
+            if !retreat.goes_with(&nodes) {
+                return None;
+            }
             self.phase = Phase::Watching(*watch);
             return Some(Step::BackOut { nodes });
         }

@@ -25,7 +25,7 @@ pub struct Mark {
     pub times: TimeLine,
     /// Replicas the service had.
     pub replicas: u64,
-    /// Tasks that ran had ports published on their nodes: one that has none is reached by nobody.
+    /// All tasks that ran had ports published on their nodes: one that has none is reached by nobody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub publishes: bool,
     /// What is changed.
@@ -109,7 +109,8 @@ impl Mark {
             Mode::Replicated { replicas } => replicas,
             Mode::Global | Mode::Job => 0,
         };
-        let publishes = service.tasks.values().any(|task| task.is_running() && task.publishes);
+        let mut running = service.tasks.values().filter(|task| task.is_running()).peekable();
+        let publishes = running.peek().is_some() && running.all(|task| task.publishes);
         let change = match action {
             Action::Migrate(migrate) => Change::Migrate {
                 source: migrate.source.clone(),

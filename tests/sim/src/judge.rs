@@ -59,7 +59,7 @@ pub struct Judge {
     authors: BTreeMap<ServiceId, Author>,
     /// When something else went wrong last.
     faults: BTreeMap<ServiceId, Timestamp>,
-    /// Services of which a task had its ports when their last action began.
+    /// Services of which every task that ran had its ports when their last action began.
     published: BTreeSet<ServiceId>,
     /// When each service's last action began.
     begun: BTreeMap<ServiceId, Timestamp>,
@@ -245,13 +245,13 @@ impl Judge {
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
         self.begun.insert(service.clone(), now);
-        let is_reached = |task: &Task| {
-            task.service == *service && task.is_running() && task.portless_since.is_none_or(|at| at >= now)
+        let is_unreached = |task: &Task| {
+            task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at < now)
         };
-        if kit.tasks.values().any(is_reached) {
-            self.published.insert(service.clone());
-        } else {
+        if kit.tasks.values().any(is_unreached) {
             self.published.remove(service);
+        } else {
+            self.published.insert(service.clone());
         }
         let labels = &before["Labels"];
         let mode = labels["swarmguard.mode"].as_str();
