@@ -20,7 +20,7 @@ use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::{Memory, Outcome, Policy, checks, plan};
 use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -96,6 +96,8 @@ pub struct ControlLoop {
     running: BTreeMap<ServiceId, AbortHandle>,
     /// Who led at the last look.
     leader: Leader,
+    /// Until when that lets this collector act, if it is the one.
+    leads_until: watch::Sender<Timestamp>,
     labels: LabelProblems,
     /// Pauses are being saved: a second save could be overtaken by the first.
     saving: bool,
@@ -125,6 +127,7 @@ impl ControlLoop {
             taking_over: BTreeSet::new(),
             running: BTreeMap::new(),
             leader: Leader::Unknown,
+            leads_until: watch::Sender::new(Timestamp::default()),
             labels: LabelProblems::default(),
             saving: false,
             trusted_from: Timestamp::default(),
@@ -205,7 +208,7 @@ impl ControlLoop {
         };
         self.presence.back();
         self.docker = Some(docker);
-        self.saw_leader(&swarm.leader);
+        self.saw_leader(&swarm.leader, swarm.seen_at);
         if swarm.seen_at < self.trusted_from {
             return;
         }

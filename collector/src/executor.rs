@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use swarmguard_planner::Action;
 use swarmguard_wire::{NodeId, ServiceId, Timestamp};
+use tokio::sync::watch;
 
 use crate::clock::now;
 use crate::journal::State;
@@ -64,25 +65,37 @@ impl Ended {
     }
 }
 
-/// Carries out a planned action, which is to begin `by` then or not at all.
-pub async fn execute(docker: &DockerSwarm, action: Action, mut mark: Mark, deadline: Duration, by: Timestamp) -> Ended {
+/// Where an action is carried out, and for how long.
+pub struct Stage {
+    /// The Swarm.
+    pub docker: DockerSwarm,
+    /// Nothing is changed after that: by then it may be for another collector to act.
+    pub leads_until: watch::Receiver<Timestamp>,
+    /// An action has so long to come to its end.
+    pub deadline: Duration,
+}
+
+/// Carries out a planned action.
+pub async fn execute(stage: &Stage, action: Action, mut mark: Mark) -> Ended {
     let service = action.trigger().service.clone();
     mark.times.t4 = Some(now());
-    let (course, step) = Course::begin(action, mark, deadline, by);
-    run(docker, &service, course, step).await
+    let (course, step) = Course::begin(action, mark, stage.deadline);
+    run(stage, &service, course, step).await
 }
 
 /// Goes on with an action that was begun before, by whomever, and has this mark.
-pub async fn take_over(docker: &DockerSwarm, service: &ServiceId, mark: Mark, deadline: Duration) -> Ended {
-    let (course, step) = Course::take_over(mark, deadline, now());
-    run(docker, service, course, step).await
+pub async fn take_over(stage: &Stage, service: &ServiceId, mark: Mark) -> Ended {
+    let (course, step) = Course::take_over(mark, stage.deadline, now());
+    run(stage, service, course, step).await
 }
 
-async fn run(docker: &DockerSwarm, service: &ServiceId, mut course: Course, mut step: Step) -> Ended {
+async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: Step) -> Ended {
+    let docker = &stage.docker;
     loop {
+        let leads_until = *stage.leads_until.borrow();
         let answer = match step {
-            Step::Begin { by, .. } if now() > by => Answer::Updated(Err(SwarmError::Late)),
-            Step::Begin { action, .. } => Answer::Updated(docker.begin(&action, course.mark_mut()).await),
+            late if late.is_late(leads_until, now()) => Answer::Updated(Err(SwarmError::Late)),
+            Step::Begin { action } => Answer::Updated(docker.begin(&action, course.mark_mut()).await),
             Step::ReadMark => Answer::Mark(docker.marked(service).await.map(|found| found.map(Box::new))),
             Step::ReadTasks => Answer::Tasks(docker.tasks(service).await),
             Step::End { revert } => Answer::Updated(docker.end(service, course.id(), revert).await),

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use swarmguard_wire::Timestamp;
 
-use crate::planted::{Bug, has};
-
 /// When the last action of one kind ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cooldown {
@@ -18,7 +16,7 @@ pub struct Cooldown {
 impl Cooldown {
     /// Starts at the end of an action, unless another ended later: what was begun first may end last.
     pub fn start(&mut self, ended_at: Timestamp) {
-        self.ended_at = self.ended_at.filter(|_| !has(Bug::EarlierEndCounts)).max(Some(ended_at));
+        self.ended_at = self.ended_at.max(Some(ended_at));
     }
 
     /// When the last action ended, if there was one.

@@ -8,7 +8,7 @@ use swarmguard_planner::{Action, Policy};
 use swarmguard_wire::{ServiceId, Timestamp};
 
 use super::{ControlLoop, News};
-use crate::executor;
+use crate::executor::{self, Stage};
 use crate::journal::{ActionRecord, record};
 use crate::swarm::Mark;
 
@@ -18,7 +18,10 @@ const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
 impl ControlLoop {
     /// Only beside the leader anything is done. Whatever is under way when another manager leads is left to the collector
     /// beside that one, which finds its mark.
-    pub(super) fn saw_leader(&mut self, leader: &Leader) {
+    pub(super) fn saw_leader(&mut self, leader: &Leader, seen_at: Timestamp) {
+        if *leader == Leader::Here {
+            self.leads_until.send_replace(seen_at + self.shared.state().rules.policy.leader_window);
+        }
         if *leader == self.leader {
             return;
         }
@@ -47,8 +50,7 @@ impl ControlLoop {
         swarm: Option<&Swarm>,
         decided_at: Timestamp,
     ) -> Option<ActionRecord> {
-        let (docker, swarm) = (self.docker.clone()?, swarm?);
-        let (deadline, by) = (policy.action_deadline, swarm.seen_at + policy.leader_window);
+        let (stage, swarm) = (self.stage(policy.action_deadline)?, swarm?);
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
         let record = record::planned(id.clone(), &action, because, swarm, decided_at);
@@ -59,7 +61,7 @@ impl ControlLoop {
         let running = record.clone();
         let acted_on = service.clone();
         let task = tokio::spawn(async move {
-            let ended = executor::execute(&docker, action, mark, deadline, by).await;
+            let ended = executor::execute(&stage, action, mark).await;
             let record = Box::new(record);
             let _ = news.send(News::Ended { service, kind, record, ended: Box::new(ended) }).await;
         });
@@ -67,23 +69,28 @@ impl ControlLoop {
         Some(running)
     }
 
+    fn stage(&self, deadline: Duration) -> Option<Stage> {
+        Some(Stage { docker: self.docker.clone()?, leads_until: self.leads_until.subscribe(), deadline })
+    }
+
     /// Finishes or takes back what a collector before this one began.
     pub(super) fn take_over(&mut self, service: ServiceId) {
-        let Some(docker) = self.docker.clone() else { return };
+        let deadline = self.shared.state().rules.policy.action_deadline;
+        let Some(stage) = self.stage(deadline) else { return };
         if !self.taking_over.insert(service.clone()) {
             return;
         }
-        let (news, deadline) = (self.news.clone(), self.shared.state().rules.policy.action_deadline);
+        let news = self.news.clone();
         let service_name = self.service_name(&service);
         let names = self.node_names();
         let taken_over = service.clone();
         let task = tokio::spawn(async move {
-            let message = match docker.mark(&service).await {
+            let message = match stage.docker.mark(&service).await {
                 Ok(Some(mark)) => {
                     let record = Box::new(record::taken_over(&service, service_name, &names, &mark));
                     let _ = news.send(News::TakenOver { record: record.clone() }).await;
                     let kind = mark.kind();
-                    let ended = Box::new(executor::take_over(&docker, &service, mark, deadline).await);
+                    let ended = Box::new(executor::take_over(&stage, &service, mark).await);
                     News::Ended { service, kind, record, ended }
                 }
                 Ok(None) => News::NothingToTakeOver { service },

@@ -42,8 +42,6 @@ pub enum Step {
     Begin {
         /// The action.
         action: Box<Action>,
-        /// Not after that: by then it may be for another collector to act.
-        by: Timestamp,
     },
     /// Read the mark in the service's labels.
     ReadMark,
@@ -63,6 +61,18 @@ pub enum Step {
     Pause(Duration),
     /// Nothing more.
     Done(Box<Ended>),
+}
+
+impl Step {
+    /// Whether it must not be done any more: it changes something, and by now that may be for another collector to do.
+    pub fn is_late(&self, leads_until: Timestamp, now: Timestamp) -> bool {
+        match self {
+            Self::Begin { .. } | Self::End { .. } | Self::BackOut { .. } => {
+                now > leads_until && !has(Bug::ChangesUnled)
+            }
+            Self::ReadMark | Self::ReadTasks | Self::Pause(_) | Self::Done(_) => false,
+        }
+    }
 }
 
 /// What came of a step.
@@ -116,11 +126,11 @@ struct Watch {
 
 impl Course {
     /// Of an action that is to begin, and its first step.
-    pub fn begin(action: Action, mark: Mark, deadline: Duration, by: Timestamp) -> (Self, Step) {
+    pub fn begin(action: Action, mark: Mark, deadline: Duration) -> (Self, Step) {
         let ended = Ended::begun(mark.times.t4);
         (
             Self { mark, deadline, ended, phase: Phase::Beginning, asked_at: None, unreached: Vec::new() },
-            Step::Begin { action: Box::new(action), by },
+            Step::Begin { action: Box::new(action) },
         )
     }
 

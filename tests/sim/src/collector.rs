@@ -76,6 +76,8 @@ pub struct Collector {
     now: Timestamp,
     actions: u64,
     trusted_from: Timestamp,
+    /// Nothing is changed after that.
+    leads_until: Timestamp,
     rng: Rng,
     /// What it did since somebody looked.
     pub did: Vec<Did>,
@@ -106,6 +108,7 @@ impl Collector {
             now,
             actions: 0,
             trusted_from: Timestamp::default(),
+            leads_until: Timestamp::default(),
             rng,
             did: Vec::new(),
         }
@@ -130,6 +133,8 @@ impl Collector {
             // Whatever is under way is left to the collector beside the leader.
             self.running.clear();
             self.memory.leave_to_others();
+        } else {
+            self.leads_until = asked + self.policy.leader_window;
         }
         if now < self.trusted_from {
             return;
@@ -185,12 +190,11 @@ impl Collector {
         let (service, kind) = (action.trigger().service.clone(), action.kind());
         let Some(swarm) = self.facts.swarm() else { return };
         let Some(found) = swarm.services.get(&service) else { return };
-        let by = swarm.seen_at + self.policy.leader_window;
         let mut mark = Mark::new(id.clone(), &action, found, TimeLine::default());
         mark.times.t4 = Some(now);
         self.memory.started(&service, kind, action.nodes(), now);
         self.journal.push((id, Past { service: service.clone(), kind, begun: now, ended: None }));
-        let (course, step) = Course::begin(action, mark, self.policy.action_deadline, by);
+        let (course, step) = Course::begin(action, mark, self.policy.action_deadline);
         self.running.insert(service, Running { course, kind, step: Some(step), answer: None, at: now });
     }
 
@@ -252,8 +256,8 @@ impl Collector {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
                 Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task))).collect()))
             }
-            Step::Begin { by, .. } if self.now > by => Answer::Updated(Err(SwarmError::Late)),
-            Step::Begin { action, .. } => {
+            late if late.is_late(self.leads_until, self.now) => Answer::Updated(Err(SwarmError::Late)),
+            Step::Begin { action } => {
                 let before = kit.services.get(service).map(|found| found.spec.clone()).unwrap_or_default();
                 let seen_at = self.facts.swarm().map(|swarm| swarm.seen_at).unwrap_or_default();
                 let update = found.and_then(|found| spec::begin(found, &action, course.mark_mut()));

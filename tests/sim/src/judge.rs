@@ -73,7 +73,7 @@ pub struct Judge {
     stepped_at: Timestamp,
     /// Since when a service is paused, or all are, and until when by the wall clock.
     pauses: BTreeMap<Option<ServiceId>, (Timestamp, Timestamp)>,
-    /// Services whose action was told not to end.
+    /// Services whose action was told not to end, or that were told to wait too long.
     overdue: BTreeSet<ServiceId>,
     /// What was broken.
     pub violations: Vec<Violation>,
@@ -318,6 +318,13 @@ impl Judge {
             if !is_over && self.overdue.insert(id.clone()) {
                 self.broken(now, id, "its action does not end");
             }
+        }
+    }
+
+    /// A service waits to be helped, though nothing stands in the way.
+    pub fn waited(&mut self, service: &ServiceId, for_so_long: Duration, now: Timestamp) {
+        if self.overdue.insert(service.clone()) {
+            self.broken(now, service, format!("it was not helped for {} s", for_so_long.as_secs()));
         }
     }
 

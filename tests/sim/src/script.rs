@@ -110,11 +110,12 @@ impl Script {
         let events = rng.between(1, 14);
         let draw = |_| {
             let after = Duration::from_millis(rng.between(5_000, u64::try_from(length.as_millis()).unwrap_or(5_000)));
-            let (what, draw) = (what(&mut rng), rng.draw());
-            let what = match what {
-                What::CutOff(length) if draw.is_multiple_of(HANGS_IN) => What::Hangs(length),
-                other => other,
-            };
+            let (mut what, draw) = (what(&mut rng), rng.draw());
+            if let What::CutOff(length) = what
+                && draw.is_multiple_of(HANGS_IN)
+            {
+                what = What::Hangs(length);
+            }
             Event { after, what, draw }
         };
         Self { seed, length, is_day, is_calm: false, events: in_order((0..events).map(draw).collect()) }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use swarmguard_planner::Policy;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_wire::time::ClockOffset;
-use swarmguard_wire::{NodeId, TaskId, Timestamp};
+use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use crate::collector::{Collector, Did};
 use crate::judge::{Judge, Violation};
@@ -78,6 +78,8 @@ struct World {
     judge: Judge,
     /// Whatever went wrong last is over by then.
     disturbed_until: Timestamp,
+    /// Since when services wait to be helped, though nothing stands in the way.
+    waiting: BTreeMap<ServiceId, Timestamp>,
     trace: u64,
     lines: Option<Vec<String>>,
 }
@@ -146,6 +148,7 @@ impl World {
             wall_ahead: ClockOffset::default(),
             judge,
             disturbed_until: Timestamp::default(),
+            waiting: BTreeMap::new(),
             trace: 0xcbf2_9ce4_8422_2325,
             lines: trace.then(Vec::new),
         }
@@ -231,6 +234,7 @@ impl World {
             }
         }
         self.judge.overdue(&self.kit, self.disturbed_until, now);
+        self.see_who_waits();
         self.watch();
     }
 

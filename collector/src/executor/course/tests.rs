@@ -115,7 +115,7 @@ fn begun() -> (Course, Step) {
         received_at: at(0),
     };
     let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy { nodes: 1 } });
-    Course::begin(action, mark(Change::ScaleUp { to: 3 }), DEADLINE, Timestamp::default())
+    Course::begin(action, mark(Change::ScaleUp { to: 3 }), DEADLINE)
 }
 
 #[test]
@@ -233,6 +233,34 @@ fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
     let raced = updated(SwarmError::Version { planned: 1, found: 2 });
     let again = vec![(1, without_ports_on("c", "ABC")), (1, raced), (1, Answer::Paused), (2, tasks("BC"))];
     check(taken_over(migrate()), again, &["tasks", "back out of c and a", "pause", "tasks", "end"]);
+}
+
+#[test]
+fn a_replacement_is_not_made_again_while_another_is_on_its_way_beside_a_healthy_task() {
+    let slots = |answer: Answer, slots: &[u64]| {
+        let Answer::Tasks(Ok(mut found)) = answer else { return Answer::Paused };
+        found.iter_mut().zip(slots).for_each(|((_, task), slot)| task.slot = Some(*slot));
+        Answer::Tasks(Ok(found))
+    };
+    let answers = vec![
+        (1, slots(without_ports_on("c", "ACd"), &[2, 1, 2])),
+        (1, found("ours", false)),
+        (1, Answer::Paused),
+        (2, slots(without_ports_on("c", "CD"), &[1, 2])),
+    ];
+    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "back out of c and a"]);
+}
+
+#[test]
+fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
+    let (_, begin) = begun();
+    let end = Step::End { revert: false };
+    let back_out = Step::BackOut { nodes: Vec::new() };
+    for step in [&begin, &end, &back_out] {
+        assert!(step.is_late(at(1), at(2)) && !step.is_late(at(2), at(2)), "{step:?}");
+    }
+    let looks = [Step::ReadMark, Step::ReadTasks, Step::Pause(DEADLINE)];
+    assert!(!looks.iter().any(|step| step.is_late(at(1), at(2))));
 }
 
 #[test]

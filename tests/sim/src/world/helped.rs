@@ -1,8 +1,9 @@
-//! Who should have been helped by the end.
+//! Who should have been helped by now.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use swarmguard_collector::swarm::mark::LABEL;
 use swarmguard_planner::facts::UpdateState;
 use swarmguard_wire::{NodeId, ServiceId};
 
@@ -12,7 +13,36 @@ use crate::swarmkit::Service;
 /// Who was not to be helped for a part of so long may still wait.
 const HELPED_WITHIN: Duration = Duration::from_secs(600);
 
+/// After updates that failed the planner leaves a service alone for so long at most.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+
+/// Ticks that a row takes, lost ones and the reports between them included.
+const TICKS: u32 = 10;
+
 impl World {
+    /// Has the judge hear of those who wait for help too long while nothing goes wrong and nobody else is being helped.
+    pub(super) fn see_who_waits(&mut self) {
+        let is_helping = |service: &Service| !service.spec["Labels"][LABEL].is_null();
+        if self.now <= self.disturbed_until || self.kit.services.values().any(is_helping) {
+            self.waiting.clear();
+            return;
+        }
+        if self.suffering.sick.is_empty() && self.suffering.busy.is_empty() {
+            return;
+        }
+        let (now, policy) = (self.now, &self.policy);
+        let cooldown = policy.migration.cooldown.max(policy.scaling.scale_up_cooldown).max(REFUSED_FOR);
+        let bound = cooldown + policy.startup_period + self.tick * TICKS;
+        let (sick, busy) = (self.could_have_been_moved(), self.could_have_grown());
+        self.waiting.retain(|id, _| sick.contains(id) || busy.contains(id));
+        for service in sick.into_iter().chain(busy) {
+            let since = *self.waiting.entry(service.clone()).or_insert(now);
+            if now.since(since) > bound {
+                self.judge.waited(&service, now.since(since), now);
+            }
+        }
+    }
+
     /// Services with a sick replica that should have been moved: allowed to, and with a node to go to.
     pub(super) fn could_have_been_moved(&self) -> Vec<ServiceId> {
         let mut found = BTreeSet::new();
