@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::clock::now;
 use crate::journal::State;
+use crate::swarm::docker::RawError;
 use crate::swarm::{DockerSwarm, Mark, Progress, SwarmError};
 use course::{Answer, Course, Step};
 
@@ -95,11 +96,11 @@ async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: S
         let leads_until = *stage.leads_until.borrow();
         let answer = match step {
             late if late.is_late(leads_until, now()) => Answer::Updated(Err(SwarmError::Late)),
-            Step::Begin { action } => Answer::Updated(docker.begin(&action, course.mark_mut()).await),
+            Step::Begin { action } => within(leads_until, docker.begin(&action, course.mark_mut())).await,
             Step::ReadMark => Answer::Mark(docker.marked(service).await.map(|found| found.map(Box::new))),
             Step::ReadTasks => Answer::Tasks(docker.tasks(service).await),
-            Step::End { revert } => Answer::Updated(docker.end(service, course.id(), revert).await),
-            Step::BackOut { nodes } => Answer::Updated(docker.back_out(service, course.id(), &nodes).await),
+            Step::End { revert } => within(leads_until, docker.end(service, course.id(), revert)).await,
+            Step::BackOut { nodes } => within(leads_until, docker.back_out(service, course.id(), &nodes)).await,
             Step::Pause(length) => {
                 tokio::time::sleep(length).await;
                 Answer::Paused
@@ -108,6 +109,13 @@ async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: S
         };
         step = course.next(answer, now());
     }
+}
+
+/// An update that is not through by then is given up: whether it was taken is not known.
+async fn within(leads_until: Timestamp, update: impl Future<Output = Result<(), SwarmError>>) -> Answer {
+    let done = tokio::time::timeout(leads_until.since(now()), update).await;
+    let given_up = || Err(SwarmError::Raw { what: "updating the service", source: RawError::Timeout });
+    Answer::Updated(done.unwrap_or_else(|_| given_up()))
 }
 
 fn describe(error: &SwarmError) -> String {

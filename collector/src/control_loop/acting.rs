@@ -19,9 +19,10 @@ impl ControlLoop {
     /// Only beside the leader anything is done. Whatever is under way when another manager leads is left to the collector
     /// beside that one, which finds its mark.
     pub(super) fn saw_leader(&mut self, leader: &Leader, seen_at: Timestamp) {
-        if *leader == Leader::Here {
-            self.leads_until.send_replace(seen_at + self.shared.state().rules.policy.leader_window);
-        }
+        let is_ours = *leader == Leader::Here;
+        let until =
+            if is_ours { seen_at + self.shared.state().rules.policy.leader_window } else { Timestamp::default() };
+        self.leads_until.send_replace(until);
         if *leader == self.leader {
             return;
         }
@@ -33,7 +34,7 @@ impl ControlLoop {
             Leader::Unknown => tracing::warn!("it is not known which manager leads the Swarm: standing by"),
         }
         self.leader = leader.clone();
-        if *leader != Leader::Here {
+        if !is_ours {
             std::mem::take(&mut self.running).into_values().for_each(|action| action.abort());
             self.taking_over.clear();
             self.memory.leave_to_others();
@@ -50,6 +51,9 @@ impl ControlLoop {
         swarm: Option<&Swarm>,
         decided_at: Timestamp,
     ) -> Option<ActionRecord> {
+        if self.leader != Leader::Here {
+            return None;
+        }
         let (stage, swarm) = (self.stage(policy.action_deadline)?, swarm?);
         self.actions += 1;
         let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);

@@ -32,6 +32,10 @@ const LOOKS_PER_MARK: u32 = 10;
 /// How long a third node is waited for where a replacement runs that nobody reaches.
 const REMADE_MAX: Duration = Duration::from_secs(10);
 
+/// How long the planned node is waited for once nothing is left on the source: a new leader of the Swarm has tasks ended at
+/// once whose node no longer meets the constraints, and hears from one node up to 15 s after another.
+const STRANDED_MAX: Duration = Duration::from_secs(1);
+
 /// How long a retreat may take: stopping a task that never became healthy, within its stop grace period.
 const RETREAT_MAX: Duration = Duration::from_secs(60);
 
@@ -120,8 +124,14 @@ struct Watch {
     look: u32,
     /// Taking our part out is safe, as far as the last look showed.
     clear: bool,
+    /// Nobody else had changed the service when nobody reached a replacement.
+    is_ours: bool,
     /// Swarm was told to make another of what nobody reaches.
     remade: bool,
+    /// Since when nothing is left on the source, and no node takes what is to replace it.
+    stranded_since: Option<Timestamp>,
+    /// Swarm was told to take any node but the source.
+    widened: bool,
 }
 
 impl Course {
@@ -202,7 +212,16 @@ impl Course {
     }
 
     fn watch(&mut self, now: Timestamp) -> Step {
-        self.phase = Phase::Watching(Watch { begun: now, looked_at: now, look: 0, clear: false, remade: false });
+        self.phase = Phase::Watching(Watch {
+            begun: now,
+            looked_at: now,
+            look: 0,
+            clear: false,
+            is_ours: false,
+            remade: false,
+            stranded_since: None,
+            widened: false,
+        });
         Step::ReadTasks
     }
 
@@ -226,13 +245,16 @@ impl Course {
             Answer::Mark(found) => {
                 match found {
                     Ok(Some(found)) if found.mark.id == self.mark.id => {
+                        watch.is_ours = !found.changed && !self.unreached.is_empty();
+                        // What they publish from now on is for them to choose.
+                        self.mark.publishes &= !found.changed;
                         // Our constraints must not stand in the way of somebody else's update.
                         if found.changed && watch.clear {
                             let why =
                                 "someone else changed the service: what was ours is taken out, the rest is theirs";
                             let (state, detail) = (State::Superseded, Some(why.to_owned()));
-                            let instead_of = Some(watch);
-                            return self.attempt(Ending { begun: now, revert: false, instead_of, state, detail });
+                            let back_to = Some(watch);
+                            return self.attempt(Ending { begun: now, revert: false, back_to, state, detail });
                         }
                     }
                     Ok(_) => return self.done(State::Superseded, describe(&SwarmError::Superseded)),
@@ -245,11 +267,20 @@ impl Course {
                 Step::Pause(WATCH_PAUSE)
             }
             Answer::Updated(Ok(())) => {
-                (watch.remade, watch.begun) = (true, now);
+                watch.begun = now;
                 self.phase = Phase::Watching(watch);
                 Step::Pause(WATCH_PAUSE)
             }
+            Answer::Updated(Err(error @ (SwarmError::Superseded | SwarmError::Gone))) => {
+                self.done(State::Superseded, describe(&error))
+            }
             Answer::Updated(Err(_)) => {
+                // The one that was asked for last.
+                if watch.remade {
+                    watch.remade = false
+                } else {
+                    watch.widened = false
+                }
                 self.phase = Phase::Watching(watch);
                 Step::Pause(UPDATE_PAUSE)
             }
@@ -269,29 +300,66 @@ impl Course {
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
-        let limit = if watch.remade && !is_reached { REMADE_MAX } else { self.deadline };
+        let is_coming = tasks.iter().any(|(_, task)| {
+            task.is_unready() && task.node.as_ref().is_some_and(|node| !self.unreached.contains(node))
+        });
+        let limit = if watch.remade && !is_reached && !is_coming { REMADE_MAX } else { self.deadline };
         let is_late = now.since(watch.begun) > limit;
         let is_through = watch.clear || has(Bug::EndsWhileReplacing);
+        let is_decided = is_reached && progress.is_decided();
         // A move that is decided stands, though an old task may take its time to finish what it does. Somebody else's change
         // may have Swarm replace a task that runs elsewhere: our part stays until that is through.
-        let is_over = is_reached && is_through && (progress.is_done() || is_late && progress.is_decided());
+        let is_over = is_through && (is_decided && is_late || is_reached && progress.is_done());
         if is_over || has(Bug::EndsTooEarly) {
             self.ended.reached = self.reached(tasks);
             let remade = "a first replacement ran without the service's ports, and was replaced itself";
-            return Some(self.end(State::Completed, watch.remade.then(|| remade.to_owned()), false, now));
+            let widened = "the node that was planned did not take it in time once the old task was gone";
+            let detail = if watch.remade { Some(remade) } else { watch.widened.then_some(widened) };
+            return Some(self.completed(*watch, detail.map(str::to_owned), now));
         }
-        if let mark::Change::Migrate { source, .. } = &self.mark.change
-            && !(is_reached || is_late || watch.remade)
-        {
-            let nodes: Vec<NodeId> = self.unreached.iter().chain([source]).cloned().collect();
-            // A replacement on its way to another node would be kept at once for the healthy task that it is to replace.
-            if !retreat.goes_with(&nodes) {
-                return None;
-            }
+        if is_late && is_decided {
+            let why = "all is moved, but Swarm replaces healthy tasks elsewhere: the spec is put back after that";
+            return Some(self.done(State::Unfinished, why.to_owned()));
+        }
+        if is_late {
+            return Some(self.retreat(retreat, now));
+        }
+        let is_stranded = !is_coming && progress.old_leaving && !progress.replacement_running;
+        watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));
+        self.redo(watch, &retreat, tasks, now)
+    }
+
+    /// Has Swarm begin the move anew where it does not come to its end as it was planned; once each.
+    fn redo(&mut self, watch: &mut Watch, retreat: &Retreat, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
+        let mark::Change::Migrate { source, added, .. } = &self.mark.change else { return None };
+        let waits = |task: &Task| task.is_unready() && task.node.is_none();
+        let is_stranded = watch.stranded_since.is_some_and(|since| now.since(since) >= STRANDED_MAX);
+        let nodes = if watch.remade {
+            return None;
+        } else if !self.unreached.is_empty() {
+            self.unreached.iter().chain([source]).cloned().collect()
+        } else if is_stranded && !watch.widened && added.len() > 1 && tasks.iter().any(|(_, task)| waits(task)) {
+            vec![source.clone()]
+        } else {
+            return None;
+        };
+        // A replacement on its way to another node, or without one yet, would be kept at once for the healthy task that it
+        // is to replace.
+        let all = || tasks.iter().map(|(_, task)| task);
+        let is_unsure = all().any(|task| task.node.is_none() && swarm::migrate::is_beside_a_healthy_one(task, all()));
+        if is_unsure || !retreat.goes_with(&nodes) {
+            return None;
+        }
+        if self.unreached.is_empty() {
+            watch.widened = true;
+        } else if watch.is_ours {
+            watch.remade = true;
+        } else {
             self.phase = Phase::Watching(*watch);
-            return Some(Step::BackOut { nodes });
+            return Some(Step::ReadMark);
         }
-        is_late.then(|| self.retreat(retreat, now))
+        self.phase = Phase::Watching(*watch);
+        Some(Step::BackOut { nodes })
     }
 
     /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
@@ -309,9 +377,13 @@ impl Course {
         tasks
     }
 
+    fn is_migration(&self) -> bool {
+        matches!(self.mark.change, mark::Change::Migrate { .. })
+    }
+
     /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark.
     fn may_yield(&self, retreat: &Retreat) -> bool {
-        *retreat == Retreat::Clear || !matches!(self.mark.change, mark::Change::Migrate { .. })
+        *retreat == Retreat::Clear || !self.is_migration()
     }
 
     /// The planned target, if a task runs on it now.

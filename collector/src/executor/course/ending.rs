@@ -13,8 +13,8 @@ use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE};
 pub(super) struct Ending {
     pub(super) begun: Timestamp,
     pub(super) revert: bool,
-    /// It is ended before it has come to its end, for somebody else: where that is not safe any more, it is watched on.
-    pub(super) instead_of: Option<Watch>,
+    /// Where putting the spec back is not safe any more, it is watched on; nothing where there is nothing to watch for.
+    pub(super) back_to: Option<Watch>,
     pub(super) state: State,
     pub(super) detail: Option<String>,
 }
@@ -41,7 +41,12 @@ impl Course {
             Retreat::Clear if !self.unreached.is_empty() => self.back_out(self.unreached.clone(), late, now),
             Retreat::Clear => self.end(State::Reverted, late, true, now),
             Retreat::From(_) if has(Bug::RevertsAtOnce) => self.end(State::Reverted, late, true, now),
-            Retreat::From(nodes) => self.back_out(nodes, late, now),
+            Retreat::From(mut nodes) => {
+                nodes.extend(self.unreached.iter().cloned());
+                nodes.sort();
+                nodes.dedup();
+                self.back_out(nodes, late, now)
+            }
             Retreat::Unsafe => {
                 let left =
                     format!("{late}; it is left to Swarm, since taking it back could take a healthy task with it");
@@ -65,14 +70,21 @@ impl Course {
         revert: bool,
         now: Timestamp,
     ) -> Step {
-        let ending = Ending { begun: now, revert, instead_of: None, state, detail: detail.into() };
-        self.attempt(ending)
+        self.attempt(Ending { begun: now, revert, back_to: None, state, detail: detail.into() })
     }
 
+    /// It has come to its end, as the tasks that were just read show.
+    pub(super) fn completed(&mut self, watch: Watch, detail: Option<String>, now: Timestamp) -> Step {
+        let state = State::Completed;
+        self.phase = Phase::Ending(Ending { begun: now, revert: false, back_to: Some(watch), state, detail });
+        Step::End { revert: false }
+    }
+
+    /// Since the tasks were read last a replacement may have been given a node, or somebody may have changed the service:
+    /// then putting the spec back is not safe any more.
     pub(super) fn attempt(&mut self, ending: Ending) -> Step {
         let revert = ending.revert;
-        // Between two attempts a replacement may have been given a node: then putting the spec back is not safe any more.
-        let look = revert && !has(Bug::RevertsAtOnce) || ending.instead_of.is_some();
+        let look = (revert || self.is_migration()) && !(revert && has(Bug::RevertsAtOnce));
         self.phase = Phase::Ending(ending);
         if look { Step::ReadTasks } else { Step::End { revert } }
     }
@@ -82,17 +94,15 @@ impl Course {
             Answer::Tasks(Ok(tasks)) => {
                 let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
                 let revert = ending.revert;
-                match ending.instead_of {
-                    Some(watch) if !self.may_yield(&retreat) => {
-                        self.phase = Phase::Watching(watch);
-                        return Step::Pause(WATCH_PAUSE);
-                    }
-                    None if retreat != Retreat::Clear => SwarmError::Moving,
-                    Some(_) | None => {
-                        self.phase = Phase::Ending(ending);
-                        return Step::End { revert };
-                    }
+                if if revert { retreat == Retreat::Clear } else { self.may_yield(&retreat) } {
+                    self.phase = Phase::Ending(ending);
+                    return Step::End { revert };
                 }
+                if let Some(watch) = ending.back_to {
+                    self.phase = Phase::Watching(watch);
+                    return Step::Pause(WATCH_PAUSE);
+                }
+                SwarmError::Moving
             }
             Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
             Answer::Updated(Err(error)) | Answer::Tasks(Err(error)) => error,
@@ -121,14 +131,17 @@ impl Course {
                 self.phase = Phase::BackingOut(back_out);
                 Step::Pause(UPDATE_PAUSE)
             }
+            Answer::Updated(Err(error @ (SwarmError::Superseded | SwarmError::Gone))) => {
+                self.done(State::Superseded, describe(&error))
+            }
             Answer::Updated(Err(error)) => {
                 self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
             }
             Answer::Tasks(tasks) => {
-                if tasks.is_ok_and(|tasks| self.is_back(&tasks, &back_out.nodes)) {
+                if tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks, &back_out.nodes)) {
                     return self.end(State::Reverted, back_out.late, true, now);
                 }
-                if now.since(back_out.begun) >= RETREAT_MAX && !self.unreached.is_empty() {
+                if now.since(back_out.begun) >= RETREAT_MAX && tasks.is_ok() && !self.unreached.is_empty() {
                     let left = format!("{}, and no other node takes it: it is left so", back_out.late);
                     return self.end(State::Left, left, false, now);
                 }

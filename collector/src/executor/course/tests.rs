@@ -152,8 +152,8 @@ fn what_somebody_else_did_meanwhile_supersedes_it() {
     let mut unsafe_by_now = seen(found("ours", true));
     unsafe_by_now.extend([(0, tasks("ABc")), (1, Answer::Paused)]);
     check(taken_over(migrate()), unsafe_by_now, &["tasks", "mark", "tasks", "pause", "tasks"]);
-    let scaled = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, tasks("ABc")), (0, Answer::Updated(Ok(())))];
-    check(taken_over(mark(Change::ScaleUp { to: 3 })), scaled, &["tasks", "mark", "tasks", "end", "superseded"]);
+    let scaled = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, Answer::Updated(Ok(())))];
+    check(taken_over(mark(Change::ScaleUp { to: 3 })), scaled, &["tasks", "mark", "end", "superseded"]);
     let waited_for = vec![(0, tasks("ABc")), (0, found("ours", true))];
     check(taken_over(migrate()), waited_for, &["tasks", "mark", "pause"]);
 }
@@ -204,6 +204,44 @@ fn a_move_that_is_decided_stands_though_the_old_task_takes_its_time() {
 fn a_move_is_not_ended_while_swarm_replaces_a_healthy_task_elsewhere() {
     let answers = vec![(1, tasks("BCd")), (1, found("ours", false)), (2, Answer::Paused), (2, tasks("BD"))];
     check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "end"]);
+    // It is through: nothing of it is taken back, however long Swarm takes.
+    check(taken_over(migrate()), vec![(61, tasks("BCd"))], &["tasks", "unfinished"]);
+    let raced = updated(SwarmError::Version { planned: 1, found: 2 });
+    let answers = vec![(1, tasks("BC")), (1, raced), (1, Answer::Paused), (1, tasks("BCd")), (1, Answer::Paused)];
+    check(taken_over(migrate()), answers, &["tasks", "end", "pause", "tasks", "pause", "tasks"]);
+}
+
+#[test]
+fn once_the_old_task_is_gone_any_other_node_may_take_what_the_planned_one_does_not() {
+    let added = vec!["node.id!=a".into(), "node.id!=d".into()];
+    let (source, target) = ("a".parse().unwrap(), "c".parse().unwrap());
+    let migrate = || mark(Change::Migrate { source, target, added });
+    let (course, first) = taken_over(migrate());
+    let nowhere = || {
+        let waiting = Task { node: None, slot: Some(2), ..task("x", TaskState::Starting, true).1 };
+        Answer::Tasks(Ok(vec![task("b", TaskState::Running, true), ("tx".parse().unwrap(), waiting)]))
+    };
+    let answers = vec![
+        (0, nowhere()),
+        (0, found("ours", false)),
+        (1, Answer::Paused),
+        (1, nowhere()),
+        (1, Answer::Updated(Ok(()))),
+        (1, Answer::Paused),
+        (3, nowhere()),
+        (3, Answer::Paused),
+        (4, tasks("BD")),
+        (4, Answer::Updated(Ok(()))),
+    ];
+    let first_steps = ["tasks", "mark", "pause", "tasks", "back out of a", "pause", "tasks", "pause", "tasks"];
+    check((course, first), answers, &[&first_steps[..], &["end", "completed"][..]].concat());
+}
+
+/// The same tasks, each in its slot.
+fn in_slots(answer: Answer, slots: &[u64]) -> Answer {
+    let Answer::Tasks(Ok(mut found)) = answer else { return answer };
+    found.iter_mut().zip(slots).for_each(|((_, task), slot)| task.slot = Some(*slot));
+    Answer::Tasks(Ok(found))
 }
 
 /// As [`tasks`]; the one on this node has no ports.
@@ -216,8 +254,12 @@ fn without_ports_on(node: &str, nodes: &str) -> Answer {
 
 #[test]
 fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
-    let answers = vec![
-        (1, without_ports_on("c", "ABC")),
+    let unreached = || {
+        let nodes = || without_ports_on("c", "ABC");
+        vec![(1, nodes()), (1, found("ours", false)), (1, Answer::Paused), (1, nodes())]
+    };
+    let mut answers = unreached();
+    answers.extend([
         (1, Answer::Updated(Ok(()))),
         (1, Answer::Paused),
         (2, without_ports_on("c", "BCd")),
@@ -226,27 +268,30 @@ fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
         (3, Answer::Paused),
         (4, tasks("BD")),
         (4, Answer::Updated(Ok(()))),
-    ];
-    let (remade, then) = (["tasks", "back out of c and a", "pause"], ["tasks", "pause", "tasks", "pause", "tasks"]);
-    let steps = [&remade[..], &then[..], &["end", "completed"][..]].concat();
+    ]);
+    let (remade, then) = (["tasks", "mark", "pause", "tasks", "back out of c and a", "pause"], ["tasks", "pause"]);
+    let steps = [&remade[..], &then[..], &then[..], &["tasks", "end", "completed"][..]].concat();
     check(taken_over(migrate()), answers, &steps);
+    let mut again = unreached();
     let raced = updated(SwarmError::Version { planned: 1, found: 2 });
-    let again = vec![(1, without_ports_on("c", "ABC")), (1, raced), (1, Answer::Paused), (2, tasks("BC"))];
-    check(taken_over(migrate()), again, &["tasks", "back out of c and a", "pause", "tasks", "end"]);
+    again.extend([(1, raced), (1, Answer::Paused), (2, tasks("BC"))]);
+    check(taken_over(migrate()), again, &[&remade[..], &["tasks", "end"][..]].concat());
+    let mut removed = unreached();
+    removed.push((1, updated(SwarmError::Superseded)));
+    check(taken_over(migrate()), removed, &[&remade[..5], &["superseded"][..]].concat());
+    // The owner has chosen that nothing is published any more.
+    let unpublished = || (1, without_ports_on("c", "BC"));
+    let theirs = vec![unpublished(), (1, found("ours", true)), (1, Answer::Paused), unpublished()];
+    check(taken_over(migrate()), theirs, &["tasks", "mark", "pause", "tasks", "end"]);
 }
 
 #[test]
 fn a_replacement_is_not_made_again_while_another_is_on_its_way_beside_a_healthy_task() {
-    let slots = |answer: Answer, slots: &[u64]| {
-        let Answer::Tasks(Ok(mut found)) = answer else { return Answer::Paused };
-        found.iter_mut().zip(slots).for_each(|((_, task), slot)| task.slot = Some(*slot));
-        Answer::Tasks(Ok(found))
-    };
     let answers = vec![
-        (1, slots(without_ports_on("c", "ACd"), &[2, 1, 2])),
+        (1, in_slots(without_ports_on("c", "ACd"), &[2, 1, 2])),
         (1, found("ours", false)),
         (1, Answer::Paused),
-        (2, slots(without_ports_on("c", "CD"), &[1, 2])),
+        (2, in_slots(without_ports_on("c", "CD"), &[1, 2])),
     ];
     check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "back out of c and a"]);
 }
@@ -265,21 +310,33 @@ fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
 
 #[test]
 fn where_no_third_node_takes_it_the_source_may_and_where_none_does_it_is_left() {
-    let unreached = || without_ports_on("c", "BC");
-    let begun = || vec![(1, unreached()), (1, Answer::Updated(Ok(()))), (1, Answer::Paused)];
+    let unreached = || in_slots(without_ports_on("c", "BC"), &[1, 2]);
+    let begun = || {
+        let (taken, paused) = (Answer::Updated(Ok(())), Answer::Paused);
+        vec![
+            (1, unreached()),
+            (1, found("ours", false)),
+            (1, Answer::Paused),
+            (1, unreached()),
+            (1, taken),
+            (1, paused),
+        ]
+    };
     let mut back = begun();
     back.extend([(12, unreached()), (12, Answer::Updated(Ok(()))), (13, without_ports_on("c", "aBC"))]);
     back.extend([(14, Answer::Paused), (15, tasks("AB")), (15, tasks("AB")), (15, Answer::Updated(Ok(())))]);
-    let first = ["tasks", "back out of c and a", "pause", "tasks", "back out of c", "tasks"];
+    let sure = ["tasks", "mark", "pause", "tasks"];
+    let first = [&sure[..], &["back out of c and a", "pause", "tasks", "back out of c", "tasks"][..]].concat();
     check(taken_over(migrate()), back, &[&first[..], &["pause", "tasks", "tasks", "revert", "reverted"][..]].concat());
     let mut nowhere = begun();
     nowhere.extend([
         (12, unreached()),
         (12, Answer::Updated(Ok(()))),
         (73, unreached()),
+        (73, unreached()),
         (73, Answer::Updated(Ok(()))),
     ]);
-    check(taken_over(migrate()), nowhere, &[&first[..], &["end", "left"][..]].concat());
+    check(taken_over(migrate()), nowhere, &[&first[..], &["tasks", "end", "left"][..]].concat());
 }
 
 #[test]
@@ -298,8 +355,8 @@ fn a_manager_that_is_silent_for_a_whole_deadline_leaves_it_unfinished() {
 #[test]
 fn the_spec_is_put_back_against_lost_races_for_half_a_minute() {
     let raced = || updated(SwarmError::Version { planned: 1, found: 2 });
-    let again = vec![(1, tasks("BC")), (1, raced()), (1, Answer::Paused), (32, raced())];
-    check(taken_over(migrate()), again, &["tasks", "end", "pause", "end", "unfinished"]);
+    let again = vec![(1, tasks("BC")), (1, raced()), (1, Answer::Paused), (31, tasks("BC")), (32, raced())];
+    check(taken_over(migrate()), again, &["tasks", "end", "pause", "tasks", "end", "unfinished"]);
     let superseded = vec![(1, tasks("BC")), (1, updated(SwarmError::Superseded))];
     check(taken_over(migrate()), superseded, &["tasks", "end", "superseded"]);
 }
