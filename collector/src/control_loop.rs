@@ -301,7 +301,7 @@ impl ControlLoop {
             self.taking_over.remove(service);
         }
         self.trusted_from = at;
-        let unfinished = self.memory.under_way(service).filter(|_| ended.state == State::Unfinished);
+        let under_way = self.memory.under_way(service);
         match ended.state.ended_by() {
             Some(by) => self.memory.ended(service, kind, by, at),
             None => self.memory.refused(service, at),
@@ -314,7 +314,7 @@ impl ControlLoop {
             sink.flush();
         }
         let mut state = self.shared.state();
-        state.fleet.distrust(service, unfinished);
+        state.fleet.distrust(service, under_way, ended.state == State::Unfinished);
         state.journal.record_action(record);
     }
 

@@ -99,7 +99,7 @@ async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: S
             Step::Begin { action } => within(leads_until, docker.begin(&action, course.mark_mut())).await,
             Step::ReadMark => Answer::Mark(docker.marked(service).await.map(|found| found.map(Box::new))),
             Step::ReadTasks => Answer::Tasks(docker.tasks(service).await),
-            Step::End { revert } => within(leads_until, docker.end(service, course.id(), revert)).await,
+            Step::End(end) => within(leads_until, docker.end(service, course.id(), end)).await,
             Step::BackOut { nodes } => within(leads_until, docker.back_out(service, course.id(), &nodes)).await,
             Step::Pause(length) => {
                 tokio::time::sleep(length).await;

@@ -132,11 +132,11 @@ impl Fleet {
 
     /// After an action the old view of its service is wrong: until the next one it counts as being acted on. One that may
     /// still be under way goes on counting against the limits.
-    pub fn distrust(&mut self, service: &ServiceId, unfinished: Option<UnderWay>) {
+    pub fn distrust(&mut self, service: &ServiceId, under_way: Option<UnderWay>, is_unfinished: bool) {
         let known = self.facts.swarm_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(service) = known {
             service.action_marked = true;
-            service.action = unfinished.map(|action| service.action.take().unwrap_or(action));
+            service.action = service.action.take().or(under_way).filter(|_| is_unfinished);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use swarmguard_wire::{NodeId, Timestamp};
 
-use crate::facts::{Facts, Leader, Mode, Swarm, UpdateState};
+use crate::facts::{Facts, Leader, Mode, Swarm, Task, UpdateState};
 use crate::labels::Engagement;
 use crate::memory::Memory;
 use crate::plan::{Action, Migrate, Scale};
@@ -97,6 +97,9 @@ pub enum Violation {
     /// A replica would go that the owner asked for.
     #[error("the replica is not one that was added, and the owner chose no minimum")]
     Reserve,
+    /// Swarm could keep a replica that nobody reaches, and take one that serves.
+    #[error("some replicas run without the ports that others have")]
+    WithoutPorts,
     /// Data would be left behind.
     #[error("the service's data stays on its node")]
     LocalStorage,
@@ -153,6 +156,11 @@ pub fn vet(action: &Action, facts: &Facts, policy: &Policy, memory: &Memory, now
             let from = memory.scaled_from(&trigger.service, service);
             if from.is_none_or(|from| scale.to < from) && !service.labels.choose_minimum() {
                 return Err(Violation::Reserve);
+            }
+            let publishes = |task: &&Task| task.is_running() && task.publishes;
+            let published = service.tasks.values().filter(publishes).count();
+            if published > 0 && published < service.running() {
+                return Err(Violation::WithoutPorts);
             }
             vet_scale(scale, replicas, replicas.checked_sub(1), &policy)
         }

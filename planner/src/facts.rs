@@ -230,6 +230,12 @@ impl Service {
     pub fn running(&self) -> usize {
         self.tasks.values().filter(|task| task.is_running()).count()
     }
+
+    /// Running tasks whose engine has published no port though that of others has: nobody reaches them.
+    pub fn without_ports(&self) -> usize {
+        let running = || self.tasks.values().filter(|task| task.is_running());
+        if running().any(|task| task.publishes) { running().filter(|task| !task.publishes).count() } else { 0 }
+    }
 }
 
 /// An action that has begun and not ended.

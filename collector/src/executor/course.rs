@@ -17,6 +17,7 @@ use ending::{BackOut, Ending};
 
 use super::{Ended, describe};
 use crate::journal::State;
+use crate::swarm::spec::End;
 use crate::swarm::{self, Mark, Retreat, SwarmError, WATCH_PAUSE, mark};
 
 /// How long an update is tried again when someone changes the service at the same moment or the manager fails.
@@ -31,6 +32,9 @@ const LOOKS_PER_MARK: u32 = 10;
 
 /// How long a third node is waited for where a replacement runs that nobody reaches.
 const REMADE_MAX: Duration = Duration::from_secs(10);
+
+/// A task that has no node for so long is not on its way: nothing takes it.
+const PLACED_MAX: Duration = Duration::from_secs(3);
 
 /// How long the planned node is waited for once nothing is left on the source: a new leader of the Swarm has tasks ended at
 /// once whose node no longer meets the constraints, and hears from one node up to 15 s after another.
@@ -52,10 +56,7 @@ pub enum Step {
     /// Read the service's tasks.
     ReadTasks,
     /// Put the user's spec back; `revert` also takes back a replica that was added.
-    End {
-        /// Whether the action is taken back.
-        revert: bool,
-    },
+    End(End),
     /// Keep tasks off these nodes, and off no others.
     BackOut {
         /// Where replacements did not become healthy, or nobody reaches them.
@@ -71,9 +72,7 @@ impl Step {
     /// Whether it must not be done any more: it changes something, and by now that may be for another collector to do.
     pub fn is_late(&self, leads_until: Timestamp, now: Timestamp) -> bool {
         match self {
-            Self::Begin { .. } | Self::End { .. } | Self::BackOut { .. } => {
-                now > leads_until && !has(Bug::ChangesUnled)
-            }
+            Self::Begin { .. } | Self::End(_) | Self::BackOut { .. } => now > leads_until && !has(Bug::ChangesUnled),
             Self::ReadMark | Self::ReadTasks | Self::Pause(_) | Self::Done(_) => false,
         }
     }
@@ -103,6 +102,12 @@ pub struct Course {
     asked_at: Option<Timestamp>,
     /// Nodes on which a task ran, when last looked at, that nobody reaches.
     unreached: Vec<NodeId>,
+    /// Somebody else has changed the service since it began.
+    changed: bool,
+    /// Tasks were on their way to run, when last looked at.
+    coming: bool,
+    /// Since when all that are to run wait for a node.
+    waiting_since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -137,18 +142,27 @@ struct Watch {
 impl Course {
     /// Of an action that is to begin, and its first step.
     pub fn begin(action: Action, mark: Mark, deadline: Duration) -> (Self, Step) {
-        let ended = Ended::begun(mark.times.t4);
-        (
-            Self { mark, deadline, ended, phase: Phase::Beginning, asked_at: None, unreached: Vec::new() },
-            Step::Begin { action: Box::new(action) },
-        )
+        (Self::of(mark, deadline, Phase::Beginning, None), Step::Begin { action: Box::new(action) })
+    }
+
+    fn of(mark: Mark, deadline: Duration, phase: Phase, asked_at: Option<Timestamp>) -> Self {
+        Self {
+            deadline,
+            ended: Ended::begun(mark.times.t4),
+            mark,
+            phase,
+            asked_at,
+            unreached: Vec::new(),
+            changed: false,
+            coming: false,
+            waiting_since: None,
+        }
     }
 
     /// Of one that was begun before, by whomever, and its first step; it has the whole deadline again, since the clock of
     /// the collector that began it is not this one's.
     pub fn take_over(mark: Mark, deadline: Duration, now: Timestamp) -> (Self, Step) {
-        let ended = Ended::begun(mark.times.t4);
-        let mut course = Self { mark, deadline, ended, phase: Phase::Over, asked_at: Some(now), unreached: Vec::new() };
+        let mut course = Self::of(mark, deadline, Phase::Over, Some(now));
         let step = course.watch(now);
         (course, step)
     }
@@ -159,7 +173,7 @@ impl Course {
         let is_old = self.asked_at.is_some_and(|asked| now.since(asked) > ANSWER_AGE_MAX);
         let answer = match answer {
             Answer::Tasks(Ok(_)) if is_old && !has(Bug::TrustsOldAnswers) => Answer::Tasks(Err(SwarmError::Late)),
-            Answer::Tasks(Ok(tasks)) => Answer::Tasks(Ok(self.as_they_serve(tasks))),
+            Answer::Tasks(Ok(tasks)) => Answer::Tasks(Ok(self.as_they_serve(tasks, now))),
             other @ (Answer::Tasks(Err(_)) | Answer::Updated(_) | Answer::Mark(_) | Answer::Paused) => other,
         };
         self.asked_at = Some(now);
@@ -245,11 +259,12 @@ impl Course {
             Answer::Mark(found) => {
                 match found {
                     Ok(Some(found)) if found.mark.id == self.mark.id => {
-                        watch.is_ours = !found.changed && !self.unreached.is_empty();
+                        self.changed |= found.changed;
+                        watch.is_ours = !self.changed && !self.unreached.is_empty();
                         // What they publish from now on is for them to choose.
-                        self.mark.publishes &= !found.changed;
+                        self.mark.publishes &= !self.changed;
                         // Our constraints must not stand in the way of somebody else's update.
-                        if found.changed && watch.clear {
+                        if self.changed && watch.clear && !self.coming {
                             let why =
                                 "someone else changed the service: what was ours is taken out, the rest is theirs";
                             let (state, detail) = (State::Superseded, Some(why.to_owned()));
@@ -364,7 +379,12 @@ impl Course {
 
     /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
     /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
-    fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>) -> Vec<(TaskId, Task)> {
+    fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>, now: Timestamp) -> Vec<(TaskId, Task)> {
+        let unready = || tasks.iter().map(|(_, task)| task).filter(|task| task.is_unready());
+        let is_placed = unready().any(|task| task.node.is_some());
+        let waits = !is_placed && unready().count() > 0;
+        self.waiting_since = self.waiting_since.filter(|_| waits).or(waits.then_some(now));
+        self.coming = is_placed || self.waiting_since.is_some_and(|since| now.since(since) < PLACED_MAX);
         self.unreached.clear();
         for (_, task) in &mut tasks {
             if self.mark.publishes && task.is_running() && !task.publishes && !has(Bug::TrustsRunning) {
@@ -381,9 +401,10 @@ impl Course {
         matches!(self.mark.change, mark::Change::Migrate { .. })
     }
 
-    /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark.
+    /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark. Any
+    /// change has Swarm begin somebody else's update anew, with the next task before the last one runs.
     fn may_yield(&self, retreat: &Retreat) -> bool {
-        *retreat == Retreat::Clear || !self.is_migration()
+        (*retreat == Retreat::Clear || !self.is_migration()) && !(self.changed && self.coming)
     }
 
     /// The planned target, if a task runs on it now.

@@ -24,7 +24,7 @@ use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use super::mark::{LABEL, Mark, Marked};
-use super::spec::{self, Update};
+use super::spec::{self, End, Update};
 pub use raw::RawError;
 
 /// Any answer of a manager may take so long, in seconds.
@@ -77,6 +77,12 @@ pub enum SwarmError {
     /// A replacement has come so far meanwhile that taking it back needs another way.
     #[error("a replacement was given a node in the meantime")]
     Moving,
+    /// Somebody else's update is under way, or was.
+    #[error("somebody else has changed the service in the meantime")]
+    OthersChange,
+    /// Somebody else's update has stopped half-way. Whatever is changed now would have Swarm go on with it.
+    #[error("somebody else's update of the service is paused, and any change of it would have Swarm go on with that")]
+    OthersPaused,
     /// A mark that this version cannot read.
     #[error(
         "its label {LABEL} cannot be read by this version: look at the constraints it names, then remove the label with \
@@ -174,8 +180,8 @@ impl DockerSwarm {
     ///
     /// # Errors
     /// [`SwarmError::Superseded`] when another mark or none is there.
-    pub async fn end(&self, service: &ServiceId, id: &str, revert: bool) -> Result<(), SwarmError> {
-        let update = spec::end(self.get(service).await?, id, revert)?;
+    pub async fn end(&self, service: &ServiceId, id: &str, end: End) -> Result<(), SwarmError> {
+        let update = spec::end(self.get(service).await?, id, end)?;
         self.update(service, update).await
     }
 

@@ -34,15 +34,24 @@ pub fn begin(service: Value, action: &Action, mark: &mut Mark) -> Result<Update,
     Ok((found, spec))
 }
 
+/// How an action is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// A replica that was added is taken back, too.
+    pub revert: bool,
+    /// Also where somebody else has changed the service since.
+    pub though_changed: bool,
+}
+
 /// The update that ends the action of this identifier: what the user's spec had is put back, and the mark taken away.
-/// `revert` also takes back a replica that was added.
 ///
 /// # Errors
-/// [`SwarmError::Superseded`] when another mark or none is there.
-pub fn end(service: Value, id: &str, revert: bool) -> Result<Update, SwarmError> {
+/// [`SwarmError::Superseded`] when another mark or none is there; [`SwarmError::OthersChange`] where there is one that was
+/// not reckoned with, [`SwarmError::OthersPaused`] where it has stopped half-way.
+pub fn end(service: Value, id: &str, end: End) -> Result<Update, SwarmError> {
+    let mark = ours(&service, id, end.though_changed)?;
     let (version, mut spec) = parts(service)?;
-    let mark = mark(&spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
-    undo(&mut spec, &mark, revert)?;
+    undo(&mut spec, &mark, end.revert)?;
     Ok((version, spec))
 }
 
@@ -50,10 +59,10 @@ pub fn end(service: Value, id: &str, revert: bool) -> Result<Update, SwarmError>
 /// none to make where another collector has had it done before: the same once more would look like somebody else's change.
 ///
 /// # Errors
-/// [`SwarmError::Superseded`] when another mark or none is there.
+/// As for [`end`]; any change of somebody else's is in the way.
 pub fn back_out(service: Value, id: &str, nodes: &[NodeId]) -> Result<Option<Update>, SwarmError> {
+    let found = ours(&service, id, false)?;
     let (version, mut spec) = parts(service)?;
-    let found = mark(&spec).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
     let mut mark = found.clone();
     exclude_instead(&mut spec, &mut mark, nodes)?;
     Ok((mark != found).then_some((version, spec)))
@@ -68,9 +77,25 @@ pub fn marked(service: &Value) -> Result<Option<Marked>, SwarmError> {
     let Some(mark) = mark(spec) else {
         return if is_marked(spec) { Err(SwarmError::Unreadable) } else { Ok(None) };
     };
-    // Every update keeps the spec before it: behind ours is the user's without the mark.
-    let changed = self::mark(&service["PreviousSpec"]).as_ref() == Some(&mark);
+    let changed = is_changed(service, &mark);
     Ok(Some(Marked { mark, changed }))
+}
+
+/// Whether somebody else has changed the service since this mark was written. Every update keeps the spec before it: behind
+/// ours is the user's without the mark.
+fn is_changed(service: &Value, mark: &Mark) -> bool {
+    self::mark(&service["PreviousSpec"]).as_ref() == Some(mark)
+}
+
+/// The mark of this identifier, on a service that may be changed.
+fn ours(service: &Value, id: &str, though_changed: bool) -> Result<Mark, SwarmError> {
+    let mark = mark(&service["Spec"]).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
+    let is_paused = matches!(service["UpdateStatus"]["State"].as_str(), Some("paused" | "rollback_paused"));
+    match is_changed(service, &mark) && !has(Bug::IgnoresOthers) {
+        true if is_paused => Err(SwarmError::OthersPaused),
+        true if !though_changed => Err(SwarmError::OthersChange),
+        true | false => Ok(mark),
+    }
 }
 
 fn parts(mut service: Value) -> Result<(u64, Value), SwarmError> {
@@ -258,6 +283,10 @@ mod tests {
         Change::Migrate { source, target: "dst".parse().unwrap(), added: vec!["node.id!=src".into()] }
     }
 
+    fn end_of(revert: bool, though_changed: bool) -> End {
+        End { revert, though_changed }
+    }
+
     /// The user's spec with an action applied, and its mark.
     fn applied(user: &Value, change: Change) -> (Value, Mark) {
         let mut mark = mark_of(change);
@@ -346,6 +375,29 @@ mod tests {
         assert_eq!(back_out(service, "x", &["dst".parse().unwrap()]).unwrap(), None, "once is enough");
         undo(&mut changed, &found, true).unwrap();
         assert_eq!(changed, user);
+    }
+
+    #[test]
+    fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
+        let (changed, mark) = applied(&json!({"TaskTemplate": {"Placement": {}}}), migrate());
+        let (end_anyhow, end_ours) = (end_of(false, true), end_of(false, false));
+        let service = |previous: &Value, state: &str| {
+            let status = json!({ "State": state });
+            json!({"Version": {"Index": 3}, "Spec": changed, "PreviousSpec": previous, "UpdateStatus": status})
+        };
+        let is_left = |service: Value| {
+            let backed_out = back_out(service.clone(), &mark.id, &["dst".parse().unwrap()]);
+            let ended = [end_ours, end_anyhow].map(|how| end(service.clone(), &mark.id, how));
+            assert_eq!(ended[0].is_ok(), backed_out.is_ok());
+            let is_left = |ended: &Result<Update, SwarmError>| matches!(ended, Err(SwarmError::OthersPaused));
+            assert_eq!(is_left(&ended[0]), is_left(&ended[1]));
+            is_left(&ended[1])
+        };
+        assert!(is_left(service(&changed, "paused")) && is_left(service(&changed, "rollback_paused")));
+        assert!(!is_left(service(&changed, "updating")), "it goes on by itself");
+        let unexpected = end(service(&changed, "updating"), &mark.id, end_ours);
+        assert!(matches!(unexpected, Err(SwarmError::OthersChange)), "whether that is safe is looked at first");
+        assert!(!is_left(service(&json!({}), "paused")), "it is our own that has stopped");
     }
 
     #[test]

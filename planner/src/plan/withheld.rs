@@ -65,6 +65,11 @@ pub enum Withheld {
         /// Wanted.
         wanted: u64,
     },
+    /// Some of its tasks run without the ports that others have: Swarm could keep just those.
+    WithoutPorts {
+        /// How many.
+        tasks: usize,
+    },
     /// The service is global or a job: it has no replicas to move or add.
     NotReplicated,
     /// Its spec has no placement, not even an empty one. SwarmKit's manager dies of a nil pointer (`nodeMatches`) when a
@@ -227,6 +232,9 @@ impl fmt::Display for Withheld {
             }
             Self::UpdateInProgress { state } => write!(f, "an update of the service {}", unsettled(*state)),
             Self::NotConverged { running, wanted } => write!(f, "{running} of {wanted} replicas run"),
+            Self::WithoutPorts { tasks } => {
+                write!(f, "{tasks} of its replicas published no port though others did: Swarm could keep just those")
+            }
             Self::NotReplicated => write!(f, "the service is global or a job"),
             Self::NoPlacement => write!(
                 f,

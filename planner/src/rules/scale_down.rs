@@ -80,6 +80,10 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     if let Some(mount) = &case.service.local_mount {
         return Err(Withheld::LocalStorage { mount: mount.clone() });
     }
+    let without_ports = case.service.without_ports();
+    if without_ports > 0 {
+        return Err(Withheld::WithoutPorts { tasks: without_ports });
+    }
     let scaling = &case.policy.scaling;
     let cooldown = scaling.scale_down_cooldown;
     let needed = cooldown.as_secs();

@@ -116,6 +116,19 @@ fn only_what_was_added_is_taken_unless_the_owner_chose_a_minimum() {
 }
 
 #[test]
+fn no_replica_goes_while_swarm_could_keep_one_that_nobody_reaches_instead() {
+    let mut world = loaded(CALM, COOLDOWN);
+    let Outcome::Act { action } = world.outcome() else { panic!("nothing is done") };
+    let first = world.service().tasks.keys().next().unwrap().clone();
+    world.service().tasks.get_mut(&first).unwrap().publishes = true;
+    assert_eq!(world.withheld(), Withheld::WithoutPorts { tasks: 1 });
+    let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
+    assert_eq!(vetted, Err(Violation::WithoutPorts));
+    world.service().tasks.values_mut().for_each(|task| task.publishes = true);
+    assert_eq!(scale_down(&world), (2, 1));
+}
+
+#[test]
 fn a_note_that_somebody_voided_does_not_come_back_with_the_number() {
     let mut world = loaded(CALM, COOLDOWN);
     world.service().mode = Mode::Replicated { replicas: 5 };

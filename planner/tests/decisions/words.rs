@@ -24,6 +24,10 @@ fn a_reason_for_doing_nothing_says_its_numbers() {
         "an action that another collector began, or that has just ended, is being looked after",
     );
     check(Withheld::NotConverged { running: 1, wanted: 2 }, "1 of 2 replicas run");
+    check(
+        Withheld::WithoutPorts { tasks: 1 },
+        "1 of its replicas published no port though others did: Swarm could keep just those",
+    );
     check(Withheld::NotReplicated, "the service is global or a job");
     check(
         Withheld::NoPlacement,

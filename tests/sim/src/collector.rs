@@ -219,11 +219,8 @@ impl Collector {
                     continue;
                 }
                 Step::Pause(length) => (Answer::Paused, length),
-                step @ (Step::Begin { .. }
-                | Step::ReadMark
-                | Step::ReadTasks
-                | Step::End { .. }
-                | Step::BackOut { .. }) => {
+                step
+                @ (Step::Begin { .. } | Step::ReadMark | Step::ReadTasks | Step::End(_) | Step::BackOut { .. }) => {
                     let answer = self.perform(kit, &service, &mut running.course, step, unreliable);
                     (answer, Duration::from_millis(self.rng.between(2, 40)))
                 }
@@ -245,7 +242,11 @@ impl Collector {
         let lost = || SwarmError::Raw { what: "asking the manager", source: RawError::Timeout };
         let is_lost = self.rng.chance(unreliable.lost_read);
         let found = kit.services.get(service).map(|found| {
-            json!({ "Version": { "Index": found.version }, "Spec": found.spec, "PreviousSpec": found.previous })
+            let status = json!({ "State": read::update_state(found.update) });
+            json!({
+                "Version": { "Index": found.version }, "Spec": found.spec, "PreviousSpec": found.previous,
+                "UpdateStatus": status,
+            })
         });
         let found = found.ok_or(SwarmError::Gone);
         match step {
@@ -267,8 +268,8 @@ impl Collector {
                 }
                 answer
             }
-            Step::End { revert } => {
-                let update = found.and_then(|found| spec::end(found, course.id(), revert));
+            Step::End(end) => {
+                let update = found.and_then(|found| spec::end(found, course.id(), end));
                 self.change(kit, service, update, unreliable)
             }
             Step::BackOut { nodes } => {
@@ -337,7 +338,8 @@ impl Collector {
     }
 
     fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
-        let unfinished = self.memory.under_way(service).filter(|_| ended.state == State::Unfinished);
+        let is_unfinished = ended.state == State::Unfinished;
+        let under_way = self.memory.under_way(service);
         match ended.state.ended_by() {
             Some(by) => self.memory.ended(service, kind, by, now),
             None => self.memory.refused(service, now),
@@ -353,7 +355,7 @@ impl Collector {
         let known = self.facts.swarm_mut().and_then(|swarm| swarm.services.get_mut(service));
         if let Some(known) = known {
             known.action_marked = true;
-            known.action = unfinished.map(|action| known.action.take().unwrap_or(action));
+            known.action = known.action.take().or(under_way).filter(|_| is_unfinished);
         }
         self.did.push(Did::Ended(service.clone(), kind, ended.state.clone()));
     }

@@ -54,6 +54,8 @@ enum Event {
     Tasks(ServiceId, Vec<NodeId>),
     /// Its last task is on its way to run.
     Starting(ServiceId),
+    /// Each of its tasks but the one in this slot has its ports.
+    WithoutPorts(ServiceId, u64),
     /// It carries the mark of an action that another collector began.
     Marked(ServiceId),
     Pause(Option<ServiceId>, Option<String>),
@@ -140,6 +142,9 @@ impl Run {
                 if let Some(mut task) = service.tasks.last_entry() {
                     task.get_mut().state = TaskState::Starting;
                 }
+            }),
+            Event::WithoutPorts(service, slot) => self.change(&service, |service| {
+                service.tasks.values_mut().for_each(|task| task.publishes = task.slot != Some(slot));
             }),
             Event::Marked(service) => self.change(&service, |service| service.action_marked = true),
             Event::Pause(service, reason) => {

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use swarmguard_collector::journal::State;
+use swarmguard_planner::facts::UpdateState;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Policy};
 use swarmguard_wire::{ServiceId, Timestamp};
 
 use crate::collector::Did;
-use crate::swarmkit::{Happened, SwarmKit, Task};
+use crate::swarmkit::{Happened, Service, SwarmKit, Task};
 use remembered::Remembered;
 
 const MARK: &str = "swarmguard.action";
@@ -22,6 +23,9 @@ const SCALED: &str = "swarmguard.scaled";
 
 /// So long after something else went wrong with a service, fewer replicas may be that something's doing.
 const FAULT_COUNTS_FOR: Duration = Duration::from_secs(180);
+
+/// Between a look at the tasks and the update that rests on it.
+const LOOK_COUNTS_FOR: Duration = Duration::from_secs(3);
 
 /// An action may take so long from its first update to its mark's end while nothing goes wrong: the deadline, a retreat and
 /// the pause before it is taken over again, and all that once more.
@@ -266,7 +270,7 @@ impl Judge {
             self.broken(now, service, "it was acted on by stale facts");
         }
         let had = before["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0);
-        let has = kit.services.get(service).map_or(0, crate::swarmkit::Service::replicas);
+        let has = kit.services.get(service).map_or(0, Service::replicas);
         let number = |label: &str| labels[label].as_str().and_then(|text| text.parse::<u64>().ok());
         let max = number("swarmguard.max").unwrap_or(self.policy.scaling.max_replicas);
         let min = number("swarmguard.min").unwrap_or(self.policy.scaling.min_replicas);
@@ -299,12 +303,15 @@ impl Judge {
         }
     }
 
-    /// What happened in the Swarm.
-    pub fn happened(&mut self, happened: &Happened, kit: &SwarmKit, now: Timestamp) {
+    /// What happened in the Swarm; `is_our_update` where it came of one at once.
+    pub fn happened(&mut self, happened: &Happened, is_our_update: bool, kit: &SwarmKit, now: Timestamp) {
         let Happened::Stopped { service, left, replaced, outdated, .. } = happened else { return };
-        let wanted = kit.services.get(service).map_or(0, crate::swarmkit::Service::replicas);
+        let wanted = kit.services.get(service).map_or(0, Service::replicas);
         let is_ours = self.authors.get(service) == Some(&Author::SwarmGuard);
-        let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= FAULT_COUNTS_FOR);
+        // What one of our updates takes at once is ours, whatever else went wrong before we looked.
+        let (counts_for, outdated) =
+            if is_our_update { (LOOK_COUNTS_FOR, false) } else { (FAULT_COUNTS_FOR, *outdated) };
+        let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= counts_for);
         if is_ours && !replaced && !outdated && *left < wanted && !excused {
             self.broken(now, service, format!("a healthy task was taken away: {left} of {wanted} replicas run"));
         }
@@ -315,6 +322,7 @@ impl Judge {
         for (id, service) in &kit.services {
             let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
             let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
+            let is_over = is_over || self.waits_for_owner(id, service);
             if !is_over && self.overdue.insert(id.clone()) {
                 self.broken(now, id, "its action does not end");
             }
@@ -328,11 +336,17 @@ impl Judge {
         }
     }
 
+    /// An owner's update has stopped half-way: whatever is changed would have Swarm go on with it.
+    fn waits_for_owner(&self, id: &ServiceId, service: &Service) -> bool {
+        service.update == UpdateState::Paused && self.authors.get(id) == Some(&Author::Owner)
+    }
+
     /// What must have come about by the end.
     pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], busy: &[ServiceId], now: Timestamp) {
         for (id, service) in &kit.services {
             if !service.spec["Labels"][MARK].is_null() {
-                if self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN) {
+                let is_late = self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN);
+                if is_late && !self.waits_for_owner(id, service) {
                     self.broken(now, id, "its action has not ended");
                 }
                 continue;

@@ -27,9 +27,6 @@ pub const RESTART_DELAY: Duration = Duration::from_secs(5);
 /// A node is missed after three heartbeats of five seconds.
 pub const NODE_DOWN_AFTER: Duration = Duration::from_secs(15);
 
-/// So long after its leader was lost a Swarm may make tasks that never get their ports; the next leader takes up to 12 s of it.
-const PORTS_UNSURE: Duration = Duration::from_secs(20);
-
 /// The Swarm.
 #[derive(Debug, Clone)]
 pub struct SwarmKit {
@@ -224,18 +221,6 @@ impl SwarmKit {
         touched.iter().for_each(|service| self.reconcile(service));
     }
 
-    /// The leader is lost: tasks that do not run yet, and some that are made before the next one has found its feet, may never
-    /// get their ports, and are taken for healthy all the same.
-    pub fn lose_ports(&mut self, rng: &mut Rng) {
-        let now = self.now;
-        self.ports_unsure_until = now + PORTS_UNSURE;
-        let unready = |task: &&mut Task| task.wanted && task.state == TaskState::Starting;
-        for task in self.tasks.values_mut().filter(unready).filter(|_| rng.chance(50)) {
-            task.portless_since.get_or_insert(now);
-            self.changes += 1;
-        }
-    }
-
     fn reconcile_all(&mut self) {
         let services: Vec<ServiceId> = self.services.keys().cloned().collect();
         services.iter().for_each(|service| self.reconcile(service));
@@ -257,9 +242,10 @@ impl SwarmKit {
         }
         if was_running && because_of_spec {
             let (slot, template) = (task.slot, task.template.clone());
-            let left = self.running(&service);
-            let of_slot = |other: &&Task| other.service == service && other.slot == slot && other.is_running();
-            let replaced = self.tasks.values().any(|other| of_slot(&other));
+            let serves =
+                |other: &&Task| other.service == service && other.is_running() && other.portless_since.is_none();
+            let left = self.tasks.values().filter(serves).count() as u64;
+            let replaced = self.tasks.values().filter(serves).any(|other| other.slot == slot);
             let outdated = self.services.get(&service).is_some_and(|found| found.template != template);
             self.happened.push(Happened::Stopped { task: id.clone(), service, left, replaced, outdated });
         }

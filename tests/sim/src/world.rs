@@ -8,7 +8,7 @@ mod made;
 mod managers;
 mod suffering;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::collector::{Collector, Did};
 use crate::judge::{Judge, Violation};
 use crate::rng::Rng;
 use crate::script::{Event, Script};
-use crate::swarmkit::SwarmKit;
+use crate::swarmkit::{Happened, SwarmKit};
 use agents::{Agent, Message};
 use managers::Managers;
 use suffering::Suffering;
@@ -32,7 +32,7 @@ const BEGINNING: Timestamp = Timestamp::from_micros(1_000_000_000_000_000);
 /// Everything settles within so long before anything goes wrong.
 const SETTLING: Duration = Duration::from_secs(20);
 
-/// Nothing that goes wrong lasts longer.
+/// Nothing that goes wrong lasts longer but what is silent on a calm day.
 const DISTURBS_FOR: Duration = Duration::from_secs(300);
 
 /// So long nothing goes wrong any more: what is under way has to end by then, and who is sick to be helped.
@@ -255,14 +255,17 @@ impl World {
     /// Has the judge see what was done and what happened.
     fn watch(&mut self) {
         let now = self.now;
+        let mut updated = BTreeSet::new();
         for number in 0..self.managers.seats.len() {
             let collector = self.managers.seats.get_mut(number).and_then(|seat| seat.collector.as_mut());
             for did in collector.map(|collector| std::mem::take(&mut collector.did)).unwrap_or_default() {
                 if let Did::Changed(service) = &did {
+                    updated.insert(service.clone());
                     self.judge.acted_beside(service, self.managers.not_led_for(number, now), now);
                 }
                 if let Did::Began { action, .. } = &did {
                     let service = &action.trigger().service;
+                    updated.insert(service.clone());
                     self.judge.acted_beside(service, self.managers.not_led_for(number, now), now);
                     self.judge.began_at(service, now.shifted(self.wall_ahead), now);
                 }
@@ -275,7 +278,8 @@ impl World {
             }
         }
         for happened in std::mem::take(&mut self.kit.happened) {
-            self.judge.happened(&happened, &self.kit, now);
+            let is_our_update = matches!(&happened, Happened::Stopped { service, .. } if updated.contains(service));
+            self.judge.happened(&happened, is_our_update, &self.kit, now);
             self.mix(&happened);
             self.tell(|| format!("{happened:?}"));
         }

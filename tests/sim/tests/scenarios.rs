@@ -46,7 +46,7 @@ fn every_reason_for_doing_nothing_is_among_them() {
 }
 
 /// A part of each sentence that says why nothing is done, or why a node was not chosen.
-const REASONS: [&str; 42] = [
+const REASONS: [&str; 43] = [
     "the Swarm was last seen",
     "ticks in a row match",
     "no scenario matches: network is at",
@@ -64,6 +64,7 @@ const REASONS: [&str; 42] = [
     "its spec has no placement",
     "its data stays on its node",
     "it has 3 replicas, its maximum",
+    "of its replicas published no port though others did",
     "it is known to be idle for",
     "it is idle, but was not all the time",
     "it was moved 2 times within an hour",

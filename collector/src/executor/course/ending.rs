@@ -6,6 +6,7 @@ use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use super::{Answer, Course, Phase, RETREAT_MAX, Step, UPDATE_MAX, UPDATE_PAUSE, Watch, describe};
 use crate::journal::State;
+use crate::swarm::spec::End;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE};
 
 /// The user's spec is being put back.
@@ -77,7 +78,11 @@ impl Course {
     pub(super) fn completed(&mut self, watch: Watch, detail: Option<String>, now: Timestamp) -> Step {
         let state = State::Completed;
         self.phase = Phase::Ending(Ending { begun: now, revert: false, back_to: Some(watch), state, detail });
-        Step::End { revert: false }
+        Step::End(self.end_of(false))
+    }
+
+    fn end_of(&self, revert: bool) -> End {
+        End { revert, though_changed: self.changed }
     }
 
     /// Since the tasks were read last a replacement may have been given a node, or somebody may have changed the service:
@@ -86,7 +91,7 @@ impl Course {
         let revert = ending.revert;
         let look = (revert || self.is_migration()) && !(revert && has(Bug::RevertsAtOnce));
         self.phase = Phase::Ending(ending);
-        if look { Step::ReadTasks } else { Step::End { revert } }
+        if look { Step::ReadTasks } else { Step::End(self.end_of(revert)) }
     }
 
     pub(super) fn ending(&mut self, ending: Ending, answer: Answer, now: Timestamp) -> Step {
@@ -94,9 +99,9 @@ impl Course {
             Answer::Tasks(Ok(tasks)) => {
                 let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
                 let revert = ending.revert;
-                if if revert { retreat == Retreat::Clear } else { self.may_yield(&retreat) } {
+                if self.may_yield(&retreat) && (!revert || retreat == Retreat::Clear) {
                     self.phase = Phase::Ending(ending);
-                    return Step::End { revert };
+                    return Step::End(self.end_of(revert));
                 }
                 if let Some(watch) = ending.back_to {
                     self.phase = Phase::Watching(watch);
@@ -105,6 +110,11 @@ impl Course {
                 SwarmError::Moving
             }
             Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
+            Answer::Updated(Err(SwarmError::OthersChange)) => {
+                self.changed = true;
+                self.phase = Phase::Ending(ending);
+                return Step::ReadTasks;
+            }
             Answer::Updated(Err(error)) | Answer::Tasks(Err(error)) => error,
             Answer::Paused | Answer::Mark(_) => return self.attempt(ending),
         };

@@ -69,7 +69,7 @@ fn name(step: &Step) -> String {
         Step::Begin { .. } => "begin".into(),
         Step::ReadMark => "mark".into(),
         Step::ReadTasks => "tasks".into(),
-        Step::End { revert } => if *revert { "revert" } else { "end" }.into(),
+        Step::End(end) => if end.revert { "revert" } else { "end" }.into(),
         Step::BackOut { nodes } => {
             format!("back out of {}", nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" and "))
         }
@@ -152,8 +152,20 @@ fn what_somebody_else_did_meanwhile_supersedes_it() {
     let mut unsafe_by_now = seen(found("ours", true));
     unsafe_by_now.extend([(0, tasks("ABc")), (1, Answer::Paused)]);
     check(taken_over(migrate()), unsafe_by_now, &["tasks", "mark", "tasks", "pause", "tasks"]);
-    let scaled = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, Answer::Updated(Ok(())))];
-    check(taken_over(mark(Change::ScaleUp { to: 3 })), scaled, &["tasks", "mark", "end", "superseded"]);
+    let scale_up = || mark(Change::ScaleUp { to: 3 });
+    let scaled = vec![(0, tasks("AB")), (0, found("ours", true)), (0, Answer::Updated(Ok(())))];
+    check(taken_over(scale_up()), scaled, &["tasks", "mark", "end", "superseded"]);
+    // Swarm would begin their update anew, with the next task before this one runs.
+    let halfway = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, Answer::Paused), (0, tasks("ABC"))];
+    check(taken_over(scale_up()), halfway, &["tasks", "mark", "pause", "tasks", "end"]);
+    let unexpected = vec![
+        (0, tasks("BC")),
+        (0, updated(SwarmError::OthersChange)),
+        (0, tasks("Bc")),
+        (0, Answer::Paused),
+        (1, tasks("BC")),
+    ];
+    check(taken_over(migrate()), unexpected, &["tasks", "end", "tasks", "pause", "tasks", "end"]);
     let waited_for = vec![(0, tasks("ABc")), (0, found("ours", true))];
     check(taken_over(migrate()), waited_for, &["tasks", "mark", "pause"]);
 }
@@ -299,7 +311,7 @@ fn a_replacement_is_not_made_again_while_another_is_on_its_way_beside_a_healthy_
 #[test]
 fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
     let (_, begin) = begun();
-    let end = Step::End { revert: false };
+    let end = Step::End(End { revert: false, though_changed: false });
     let back_out = Step::BackOut { nodes: Vec::new() };
     for step in [&begin, &end, &back_out] {
         assert!(step.is_late(at(1), at(2)) && !step.is_late(at(2), at(2)), "{step:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use swarmguard_collector::swarm::mark::{LABEL, Mark, Scaled};
-use swarmguard_planner::facts::{self, Leader, Service, Swarm, TaskState};
+use swarmguard_planner::facts::{self, Leader, Service, Swarm, TaskState, UpdateState};
 use swarmguard_planner::labels::{Labels, SCALED_LABEL};
 use swarmguard_planner::placement::Constraint;
 use swarmguard_wire::{Name, Timestamp};
@@ -63,5 +63,15 @@ pub(super) fn task(task: &Task) -> facts::Task {
         desired_gone: !task.wanted,
         container: task.container,
         publishes: task.state == TaskState::Running && task.portless_since.is_none(),
+    }
+}
+
+/// As the manager's API says where an update stands.
+pub(super) fn update_state(state: UpdateState) -> &'static str {
+    match state {
+        UpdateState::Settled => "completed",
+        UpdateState::Updating => "updating",
+        UpdateState::Paused => "paused",
+        UpdateState::RollingBack => "rollback_started",
     }
 }

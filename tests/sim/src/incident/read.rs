@@ -255,6 +255,7 @@ impl Incident {
             "updating" => Event::Update(service, UpdateState::Updating),
             "settled" => Event::Update(service, UpdateState::Settled),
             "starting" => Event::Starting(service),
+            "without-ports" => Event::WithoutPorts(service, words.parse("task's number")?),
             "marked" => Event::Marked(service),
             "on" => Event::Tasks(service, words.nodes(&self.nodes)),
             other => return Err(format!("{other} is nothing that happens to a service")),

@@ -3,9 +3,17 @@
 use std::time::Duration;
 
 use swarmguard_planner::facts::TaskState;
-use swarmguard_wire::NodeId;
+use swarmguard_wire::{NodeId, TaskId};
 
-use super::{Happened, NODE_DOWN_AFTER, SwarmKit};
+use super::place::meets;
+use super::{Happened, NODE_DOWN_AFTER, SwarmKit, Task};
+use crate::rng::Rng;
+
+/// So long after its leader was lost a Swarm may make tasks that never get their ports; the next leader takes up to 12 s of it.
+const PORTS_UNSURE: Duration = Duration::from_secs(20);
+
+/// A new leader hears from one node after another, seen within 14 s.
+const HEARS_WITHIN_MS: (u64, u64) = (100, 14_000);
 
 impl SwarmKit {
     /// A node stops, or is cut off from the manager; or comes back.
@@ -15,13 +23,39 @@ impl SwarmKit {
         let Some(machine) = self.machines.get_mut(node) else { return };
         (machine.up, machine.reachable) = (up, reachable);
         let seen = up && reachable;
-        machine.due = (seen != machine.node.ready).then(|| now + if seen { Duration::ZERO } else { NODE_DOWN_AFTER });
+        machine.due = (!seen || !machine.node.ready).then(|| now + if seen { Duration::ZERO } else { NODE_DOWN_AFTER });
         if !up {
             // What ran there is gone, though nobody is told yet.
             for task in self.tasks.values_mut().filter(|task| task.node.as_ref() == Some(node)) {
                 task.due = None;
             }
         }
+    }
+
+    /// The leader is lost, and another manager leads: no node is ready until it has found the new leader, and tasks are ended
+    /// at once whose nodes do not meet their service's constraints, as they are now. Tasks that do not run yet, and some that
+    /// are made before the new leader has found its feet, may never get their ports, and are taken for healthy all the same.
+    pub fn change_leader(&mut self, rng: &mut Rng) {
+        let now = self.now;
+        self.changes += 1;
+        self.ports_unsure_until = now + PORTS_UNSURE;
+        let unready = |task: &&mut Task| task.wanted && task.state == TaskState::Starting;
+        for task in self.tasks.values_mut().filter(unready).filter(|_| rng.chance(50)) {
+            task.portless_since.get_or_insert(now);
+        }
+        for machine in self.machines.values_mut().filter(|machine| machine.node.ready) {
+            machine.node.ready = false;
+            machine.due = Some(now + Duration::from_millis(rng.between(HEARS_WITHIN_MS.0, HEARS_WITHIN_MS.1)));
+        }
+        let is_misplaced = |task: &&Task| {
+            let node = task.node.as_ref().and_then(|id| Some((id, &self.machines.get(id)?.node)));
+            let service = self.services.get(&task.service);
+            task.wanted && node.zip(service).is_some_and(|((id, node), service)| !meets(service, id, node))
+        };
+        let misplaced: Vec<TaskId> =
+            self.tasks.iter().filter(|(_, task)| is_misplaced(task)).map(|(id, _)| id.clone()).collect();
+        misplaced.iter().for_each(|task| self.stop(task, false));
+        self.reconcile_all();
     }
 
     /// A node hangs, or goes on.

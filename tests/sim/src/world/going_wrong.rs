@@ -132,7 +132,8 @@ impl World {
             }
             What::LeaderMoves => {
                 if self.managers.elect_another(&mut rng, self.now) {
-                    self.kit.lose_ports(&mut rng);
+                    self.fault_everywhere();
+                    self.kit.change_leader(&mut rng);
                 }
             }
             What::BadNetwork(length) => self.bad_network_until = self.now + seconds(length),
@@ -163,7 +164,7 @@ impl World {
                 return;
             }
             if self.managers.lose(number, rng, self.now) {
-                self.kit.lose_ports(rng);
+                self.kit.change_leader(rng);
             }
             if is_down {
                 self.kill(number, seconds);

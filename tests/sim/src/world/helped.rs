@@ -20,13 +20,16 @@ const REFUSED_FOR: Duration = Duration::from_secs(60);
 const TICKS: u32 = 10;
 
 impl World {
-    /// Has the judge hear of those who wait for help too long while nothing goes wrong and nobody else is being helped.
+    /// Has the judge hear of those who wait for help too long while nothing goes wrong and more may be done at a time.
     pub(super) fn see_who_waits(&mut self) {
-        let is_helping = |service: &Service| !service.spec["Labels"][LABEL].is_null();
-        if self.now <= self.disturbed_until || self.kit.services.values().any(is_helping) {
+        let helped =
+            |(id, service): (&ServiceId, &Service)| (!service.spec["Labels"][LABEL].is_null()).then(|| id.clone());
+        let helped: BTreeSet<ServiceId> = self.kit.services.iter().filter_map(helped).collect();
+        if self.now <= self.disturbed_until || helped.len() >= self.policy.limits.actions_in_flight as usize {
             self.waiting.clear();
             return;
         }
+        self.waiting.retain(|id, _| !helped.contains(id));
         if self.suffering.sick.is_empty() && self.suffering.busy.is_empty() {
             return;
         }
@@ -35,7 +38,7 @@ impl World {
         let bound = cooldown + policy.startup_period + self.tick * TICKS;
         let (sick, busy) = (self.could_have_been_moved(), self.could_have_grown());
         self.waiting.retain(|id, _| sick.contains(id) || busy.contains(id));
-        for service in sick.into_iter().chain(busy) {
+        for service in sick.into_iter().chain(busy).filter(|id| !helped.contains(id)) {
             let since = *self.waiting.entry(service.clone()).or_insert(now);
             if now.since(since) > bound {
                 self.judge.waited(&service, now.since(since), now);
