@@ -115,6 +115,8 @@ impl Judge {
     /// An owner wrote a spec; nothing where what it came to cannot be told.
     pub fn wrote(&mut self, service: &ServiceId, spec: Option<Value>, now: Timestamp) {
         self.authors.insert(service.clone(), Author::Owner);
+        // Which ports it publishes is theirs to choose.
+        self.published.remove(service);
         if spec.is_none() {
             self.rolled_back.insert(service.clone(), now);
         }
@@ -308,9 +310,11 @@ impl Judge {
         let Happened::Stopped { service, left, replaced, outdated, .. } = happened else { return };
         let wanted = kit.services.get(service).map_or(0, Service::replicas);
         let is_ours = self.authors.get(service) == Some(&Author::SwarmGuard);
-        // What one of our updates takes at once is ours, whatever else went wrong before we looked.
+        // What one of our updates takes at once is ours, whatever else went wrong before we looked; unless it is the next step
+        // of the owner's own update, as its order and parallelism have it.
+        let is_next = || left.saturating_add(kit.services.get(service).map_or(0, Service::stopped_at_a_time)) >= wanted;
         let (counts_for, outdated) =
-            if is_our_update { (LOOK_COUNTS_FOR, false) } else { (FAULT_COUNTS_FOR, *outdated) };
+            if is_our_update { (LOOK_COUNTS_FOR, *outdated && is_next()) } else { (FAULT_COUNTS_FOR, *outdated) };
         let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= counts_for);
         if is_ours && !replaced && !outdated && *left < wanted && !excused {
             self.broken(now, service, format!("a healthy task was taken away: {left} of {wanted} replicas run"));

@@ -95,6 +95,17 @@ impl Service {
         Mode::Replicated { replicas: self.replicas() }
     }
 
+    /// Tasks that an update may stop before their replacements run.
+    #[must_use]
+    pub fn stopped_at_a_time(&self) -> u64 {
+        let config = &self.spec["UpdateConfig"];
+        match config["Parallelism"].as_u64() {
+            _ if config["Order"] == "start-first" => 0,
+            Some(0) => u64::MAX,
+            parallel => parallel.unwrap_or(1),
+        }
+    }
+
     pub(super) fn placement(&self) -> &Value {
         &self.spec["TaskTemplate"]["Placement"]
     }

@@ -1,0 +1,198 @@
+//! What an action writes into a spec, and what is left of it afterwards.
+
+use super::*;
+use crate::journal::TimeLine;
+use crate::swarm::mark::MARK_VERSION;
+
+fn mark_of(change: Change) -> Mark {
+    let times = TimeLine::default();
+    Mark {
+        v: MARK_VERSION,
+        id: "x".into(),
+        times,
+        replicas: 2,
+        publishes: false,
+        change,
+        original: Original::default(),
+    }
+}
+
+fn migrate() -> Change {
+    let source = "src".parse().unwrap();
+    Change::Migrate { source, target: "dst".parse().unwrap(), added: vec!["node.id!=src".into()] }
+}
+
+fn end_of(revert: bool, though_changed: bool) -> End {
+    End { revert, though_changed }
+}
+
+/// The user's spec with an action applied, and its mark.
+fn applied(user: &Value, change: Change) -> (Value, Mark) {
+    let mut mark = mark_of(change);
+    mark.original = original(user);
+    let mut changed = user.clone();
+    apply(&mut changed, &mark).unwrap();
+    (changed, mark)
+}
+
+/// Applies and undoes; returns the spec between the two.
+fn check_round_trip(user: Value, change: Change) -> Value {
+    let (changed, mark) = applied(&user, change);
+    let found = super::mark(&changed).expect("the mark is readable");
+    assert_eq!(found, mark);
+    let mut after = changed.clone();
+    undo(&mut after, &found, true).unwrap();
+    assert_eq!(after, user, "the user's spec comes back");
+    changed
+}
+
+#[test]
+fn the_users_spec_comes_back_whatever_it_had() {
+    for placement in [json!({}), json!({"Constraints": []}), json!({"Constraints": ["a==b"], "MaxReplicas": 2})] {
+        check_round_trip(json!({"TaskTemplate": {"Placement": placement}, "Labels": {}}), migrate());
+    }
+    let config = json!({"Parallelism": 2, "Delay": 5, "Order": "stop-first", "FailureAction": "rollback"});
+    let template = json!({"Placement": {}});
+    check_round_trip(json!({"TaskTemplate": template, "UpdateConfig": config, "Labels": {"a": "b"}}), migrate());
+    let mode = json!({"Replicated": {"Replicas": 2}});
+    check_round_trip(json!({"TaskTemplate": {}, "Mode": mode}), Change::ScaleUp { to: 3 });
+}
+
+#[test]
+fn what_no_model_knows_is_kept() {
+    let container = json!({"Healthcheck": {"Test": ["CMD", "x"]}, "FieldOfTheFuture": [1, {"a": null}]});
+    let user = json!({"TaskTemplate": {"ContainerSpec": container, "Placement": {}}, "New": true});
+    let changed = check_round_trip(user, migrate());
+    assert_eq!(changed["TaskTemplate"]["ContainerSpec"], container);
+}
+
+#[test]
+fn a_migration_changes_constraints_and_order_and_nothing_else() {
+    let template = json!({"ForceUpdate": 3, "Placement": {"Constraints": ["a==b"]}});
+    let user = json!({"TaskTemplate": template, "UpdateConfig": {"Parallelism": 4}});
+    let mut changed = check_round_trip(user, migrate());
+    remove(&mut changed, "Labels");
+    let expected = json!({
+        "TaskTemplate": {"ForceUpdate": 3, "Placement": {"Constraints": ["a==b", "node.id!=src"]}},
+        "UpdateConfig": {"Parallelism": 4, "Order": "start-first"},
+    });
+    assert_eq!(changed, expected);
+}
+
+#[test]
+fn a_spec_without_placement_is_not_given_one() {
+    for template in [json!({}), json!({"Placement": null})] {
+        let mut spec = json!({ "TaskTemplate": template });
+        assert!(apply(&mut spec, &mark_of(migrate())).is_err());
+    }
+}
+
+#[test]
+fn one_task_at_a_time_stays_one_where_the_user_said_nothing() {
+    let changed = check_round_trip(json!({"TaskTemplate": {"Placement": {}}}), migrate());
+    assert_eq!(changed["UpdateConfig"], json!({"Parallelism": 1, "Order": "start-first"}));
+}
+
+#[test]
+fn defaults_that_swarm_fills_in_are_not_taken_for_the_users() {
+    let (mut changed, mark) = applied(&json!({"TaskTemplate": {"Placement": {}}}), migrate());
+    changed["UpdateConfig"]["FailureAction"] = json!("pause");
+    changed["UpdateConfig"]["MaxFailureRatio"] = json!(0.0);
+    undo(&mut changed, &mark, true).unwrap();
+    assert_eq!(changed["UpdateConfig"], Value::Null);
+}
+
+#[test]
+fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back() {
+    let user = json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}});
+    let (mut changed, mut mark) = applied(&user, migrate());
+    exclude_instead(&mut changed, &mut mark, &["dst".parse().unwrap()]).unwrap();
+    assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "node.id!=dst"]));
+    let found = super::mark(&changed).unwrap();
+    assert_eq!(found, mark);
+    let service = json!({"Version": {"Index": 3}, "Spec": changed});
+    assert_eq!(back_out(service, "x", &["dst".parse().unwrap()]).unwrap(), None, "once is enough");
+    undo(&mut changed, &found, true).unwrap();
+    assert_eq!(changed, user);
+}
+
+#[test]
+fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
+    let (changed, mark) = applied(&json!({"TaskTemplate": {"Placement": {}}}), migrate());
+    let (end_anyhow, end_ours) = (end_of(false, true), end_of(false, false));
+    let service = |previous: &Value, state: &str| {
+        let status = json!({ "State": state });
+        json!({"Version": {"Index": 3}, "Spec": changed, "PreviousSpec": previous, "UpdateStatus": status})
+    };
+    let is_left = |service: Value| {
+        let backed_out = back_out(service.clone(), &mark.id, &["dst".parse().unwrap()]);
+        let ended = [end_ours, end_anyhow].map(|how| end(service.clone(), &mark.id, how));
+        assert_eq!(ended[0].is_ok(), backed_out.is_ok());
+        let is_left = |ended: &Result<Update, SwarmError>| matches!(ended, Err(SwarmError::OthersPaused));
+        assert_eq!(is_left(&ended[0]), is_left(&ended[1]));
+        is_left(&ended[1])
+    };
+    assert!(is_left(service(&changed, "paused")) && is_left(service(&changed, "rollback_paused")));
+    assert!(!is_left(service(&changed, "updating")), "it goes on by itself");
+    let unexpected = end(service(&changed, "updating"), &mark.id, end_ours);
+    assert!(matches!(unexpected, Err(SwarmError::OthersChange)), "whether that is safe is looked at first");
+    assert!(!is_left(service(&json!({}), "paused")), "it is our own that has stopped");
+}
+
+#[test]
+fn what_the_user_changed_in_the_meantime_stays() {
+    let (mut changed, mark) = applied(&json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}}), migrate());
+    changed["TaskTemplate"]["Placement"]["Constraints"].as_array_mut().unwrap().push(json!("c==d"));
+    changed["UpdateConfig"]["Parallelism"] = json!(7);
+    undo(&mut changed, &mark, true).unwrap();
+    assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "c==d"]));
+    assert_eq!(changed["UpdateConfig"], json!({"Parallelism": 7}), "start-first was not the user's");
+}
+
+/// Scales as far as each step says, and undoes each; `found` is what somebody sets before that.
+fn scale(mut spec: Value, steps: &[(Change, u64, bool)]) -> Value {
+    for (change, found, revert) in steps {
+        let mut mark = mark_of(change.clone());
+        mark.replicas = spec["Mode"]["Replicated"]["Replicas"].as_u64().unwrap();
+        mark.original = original(&spec);
+        apply(&mut spec, &mark).unwrap();
+        spec["Mode"]["Replicated"]["Replicas"] = json!(found);
+        undo(&mut spec, &mark, *revert).unwrap();
+    }
+    spec
+}
+
+#[test]
+fn what_was_added_is_remembered_until_it_is_given_back() {
+    use Change::{ScaleDown, ScaleUp};
+    let user = |replicas: u64| json!({"Mode": {"Replicated": {"Replicas": replicas}}});
+    let check = |steps: &[(Change, u64, bool)], expected: Option<(u64, u64)>| {
+        let after = scale(user(2), steps);
+        let scaled = after["Labels"][SCALED_LABEL].as_str().and_then(Scaled::parse);
+        assert_eq!(scaled.map(|scaled| (scaled.from, scaled.to)), expected, "{steps:?} gave {after}");
+        after
+    };
+    let (up, down) = (|to| (ScaleUp { to }, to, false), |to| (ScaleDown { to }, to, false));
+    check(&[up(3)], Some((2, 3)));
+    check(&[up(3), up(4)], Some((2, 4)));
+    check(&[up(3), up(4), down(3)], Some((2, 3)));
+    let after = check(&[up(3), up(4), down(3), down(2)], None);
+    assert_eq!(after, user(2), "as the user wrote it");
+    check(&[(ScaleUp { to: 3 }, 3, true)], None);
+    check(&[up(3), (ScaleUp { to: 4 }, 4, true)], Some((2, 3)));
+    check(&[up(3), (ScaleUp { to: 4 }, 7, false)], None);
+    check(&[down(1)], None);
+}
+
+#[test]
+fn a_replica_count_the_user_set_in_the_meantime_stays() {
+    let mark = mark_of(Change::ScaleUp { to: 3 });
+    let check = |found: u64, revert, expected: u64| {
+        let mut spec = json!({"Mode": {"Replicated": {"Replicas": found}}});
+        undo(&mut spec, &mark, revert).unwrap();
+        assert_eq!(spec["Mode"]["Replicated"]["Replicas"], json!(expected), "{found} revert {revert}");
+    };
+    check(3, false, 3);
+    check(3, true, 2);
+    check(5, true, 5);
+}
