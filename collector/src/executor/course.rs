@@ -102,7 +102,7 @@ pub struct Course {
     asked_at: Option<Timestamp>,
     /// Nodes on which a task ran, when last looked at, that nobody reaches.
     unreached: Vec<NodeId>,
-    /// Somebody else has changed the service since it began.
+    /// Swarm replaces tasks for somebody else's change.
     changed: bool,
     /// Tasks were on their way to run, when last looked at.
     coming: bool,
@@ -259,12 +259,12 @@ impl Course {
             Answer::Mark(found) => {
                 match found {
                     Ok(Some(found)) if found.mark.id == self.mark.id => {
-                        self.changed |= found.changed;
-                        watch.is_ours = !self.changed && !self.unreached.is_empty();
+                        self.changed = found.rolls_out;
+                        watch.is_ours = !found.changed && !self.unreached.is_empty();
                         // What they publish from now on is for them to choose.
-                        self.mark.publishes &= !self.changed;
+                        self.mark.publishes &= !found.changed;
                         // Our constraints must not stand in the way of somebody else's update.
-                        if self.changed && watch.clear && !self.coming {
+                        if found.changed && watch.clear && self.may_yield(&Retreat::Clear) {
                             let why =
                                 "someone else changed the service: what was ours is taken out, the rest is theirs";
                             let (state, detail) = (State::Superseded, Some(why.to_owned()));
@@ -289,7 +289,10 @@ impl Course {
             Answer::Updated(Err(error @ (SwarmError::Superseded | SwarmError::Gone))) => {
                 self.done(State::Superseded, describe(&error))
             }
-            Answer::Updated(Err(_)) => {
+            Answer::Updated(Err(error)) => {
+                if matches!(error, SwarmError::OthersChange | SwarmError::OthersPaused) {
+                    (self.changed, self.mark.publishes, watch.is_ours) = (true, false, false);
+                }
                 // The one that was asked for last.
                 if watch.remade {
                     watch.remade = false
@@ -347,6 +350,9 @@ impl Course {
     /// Has Swarm begin the move anew where it does not come to its end as it was planned; once each.
     fn redo(&mut self, watch: &mut Watch, retreat: &Retreat, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
         let mark::Change::Migrate { source, added, .. } = &self.mark.change else { return None };
+        if self.changed {
+            return None;
+        }
         let waits = |task: &Task| task.is_unready() && task.node.is_none();
         let is_stranded = watch.stranded_since.is_some_and(|since| now.since(since) >= STRANDED_MAX);
         let nodes = if watch.remade {

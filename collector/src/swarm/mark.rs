@@ -41,6 +41,8 @@ pub struct Marked {
     pub mark: Mark,
     /// Whether somebody else has changed the service since, and left the mark in it.
     pub changed: bool,
+    /// Whether Swarm replaces tasks for that change, or has stopped to do so half-way.
+    pub rolls_out: bool,
 }
 
 /// The version of [`Mark`] this build writes and reads.

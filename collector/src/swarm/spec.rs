@@ -39,7 +39,7 @@ pub fn begin(service: Value, action: &Action, mark: &mut Mark) -> Result<Update,
 pub struct End {
     /// A replica that was added is taken back, too.
     pub revert: bool,
-    /// Also where somebody else has changed the service since.
+    /// Also while Swarm replaces tasks for somebody else's change: none is on its way.
     pub though_changed: bool,
 }
 
@@ -77,21 +77,37 @@ pub fn marked(service: &Value) -> Result<Option<Marked>, SwarmError> {
     let Some(mark) = mark(spec) else {
         return if is_marked(spec) { Err(SwarmError::Unreadable) } else { Ok(None) };
     };
-    let changed = is_changed(service, &mark);
-    Ok(Some(Marked { mark, changed }))
+    let (changed, rolls_out) = (is_changed(service, &mark), rolls_out(service, &mark));
+    Ok(Some(Marked { mark, changed, rolls_out }))
 }
 
 /// Whether somebody else has changed the service since this mark was written. Every update keeps the spec before it: behind
-/// ours is the user's without the mark.
+/// ours is the user's without the mark. Only when Swarm itself rolls back to ours nothing is kept.
 fn is_changed(service: &Value, mark: &Mark) -> bool {
-    self::mark(&service["PreviousSpec"]).as_ref() == Some(mark)
+    let is_rolled_back = service["PreviousSpec"].is_null() && update_state(service).starts_with("rollback");
+    is_rolled_back || self::mark(&service["PreviousSpec"]).as_ref() == Some(mark)
+}
+
+/// Whether that change is one for which Swarm replaces tasks, and it is not through with it. Labels, the number of replicas
+/// and the like replace none: then what goes on, or has stopped, is our own update.
+fn rolls_out(service: &Value, mark: &Mark) -> bool {
+    let (before, after) = (&service["PreviousSpec"], &service["Spec"]);
+    let differs = |path: &str| before.pointer(path) != after.pointer(path);
+    let is_another = ["/TaskTemplate", "/EndpointSpec", "/Networks"].into_iter().any(differs);
+    // Before Swarm has begun it says nothing.
+    let is_over = matches!(update_state(service), "completed" | "rollback_completed");
+    is_changed(service, mark) && is_another && !is_over
+}
+
+fn update_state(service: &Value) -> &str {
+    service["UpdateStatus"]["State"].as_str().unwrap_or_default()
 }
 
 /// The mark of this identifier, on a service that may be changed.
 fn ours(service: &Value, id: &str, though_changed: bool) -> Result<Mark, SwarmError> {
     let mark = mark(&service["Spec"]).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
-    let is_paused = matches!(service["UpdateStatus"]["State"].as_str(), Some("paused" | "rollback_paused"));
-    match is_changed(service, &mark) && !has(Bug::IgnoresOthers) {
+    let is_paused = matches!(update_state(service), "paused" | "rollback_paused");
+    match rolls_out(service, &mark) && !has(Bug::IgnoresOthers) {
         true if is_paused => Err(SwarmError::OthersPaused),
         true if !though_changed => Err(SwarmError::OthersChange),
         true | false => Ok(mark),

@@ -342,7 +342,8 @@ impl Judge {
 
     /// An owner's update has stopped half-way: whatever is changed would have Swarm go on with it.
     fn waits_for_owner(&self, id: &ServiceId, service: &Service) -> bool {
-        service.update == UpdateState::Paused && self.authors.get(id) == Some(&Author::Owner)
+        let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
+        service.update == UpdateState::Paused && is_rollout && self.authors.get(id) == Some(&Author::Owner)
     }
 
     /// What must have come about by the end.

@@ -89,7 +89,7 @@ impl Course {
     /// then putting the spec back is not safe any more.
     pub(super) fn attempt(&mut self, ending: Ending) -> Step {
         let revert = ending.revert;
-        let look = (revert || self.is_migration()) && !(revert && has(Bug::RevertsAtOnce));
+        let look = (revert || self.changed || self.is_migration()) && !(revert && has(Bug::RevertsAtOnce));
         self.phase = Phase::Ending(ending);
         if look { Step::ReadTasks } else { Step::End(self.end_of(revert)) }
     }
@@ -148,7 +148,7 @@ impl Course {
                 self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
             }
             Answer::Tasks(tasks) => {
-                if tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks, &back_out.nodes)) {
+                if tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
                     return self.end(State::Reverted, back_out.late, true, now);
                 }
                 if now.since(back_out.begun) >= RETREAT_MAX && tasks.is_ok() && !self.unreached.is_empty() {
@@ -172,12 +172,10 @@ impl Course {
         }
     }
 
-    /// Nothing is on these nodes any more, or is to come there, that Swarm could keep for a healthy task.
-    fn is_back(&self, tasks: &[(TaskId, Task)], nodes: &[NodeId]) -> bool {
-        let there = |task: &Task| task.node.as_ref().is_some_and(|node| nodes.contains(node));
+    /// Nothing is left, or is to come, that Swarm could keep for a healthy task.
+    fn is_back(&self, tasks: &[(TaskId, Task)]) -> bool {
         let all = || tasks.iter().map(|(_, task)| task);
-        self.unreached.is_empty()
-            && !all().any(|task| there(task) && swarm::migrate::is_beside_a_healthy_one(task, all()))
+        self.unreached.is_empty() && !all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()))
     }
 }
 

@@ -53,7 +53,7 @@ fn tasks(nodes: &str) -> Answer {
 }
 
 fn found(id: &str, changed: bool) -> Answer {
-    Answer::Mark(Ok(Some(Box::new(Marked { mark: Mark { id: id.into(), ..migrate() }, changed }))))
+    Answer::Mark(Ok(Some(Box::new(Marked { mark: Mark { id: id.into(), ..migrate() }, changed, rolls_out: changed }))))
 }
 
 fn updated(error: SwarmError) -> Answer {
@@ -153,11 +153,20 @@ fn what_somebody_else_did_meanwhile_supersedes_it() {
     unsafe_by_now.extend([(0, tasks("ABc")), (1, Answer::Paused)]);
     check(taken_over(migrate()), unsafe_by_now, &["tasks", "mark", "tasks", "pause", "tasks"]);
     let scale_up = || mark(Change::ScaleUp { to: 3 });
-    let scaled = vec![(0, tasks("AB")), (0, found("ours", true)), (0, Answer::Updated(Ok(())))];
-    check(taken_over(scale_up()), scaled, &["tasks", "mark", "end", "superseded"]);
+    let scaled = vec![(0, tasks("AB")), (0, found("ours", true)), (0, tasks("AB")), (0, Answer::Updated(Ok(())))];
+    check(taken_over(scale_up()), scaled, &["tasks", "mark", "tasks", "end", "superseded"]);
     // Swarm would begin their update anew, with the next task before this one runs.
     let halfway = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, Answer::Paused), (0, tasks("ABC"))];
     check(taken_over(scale_up()), halfway, &["tasks", "mark", "pause", "tasks", "end"]);
+    // What they changed has Swarm replace nothing.
+    let label = Marked { mark: migrate(), changed: true, rolls_out: false };
+    let label = || Answer::Mark(Ok(Some(Box::new(label.clone()))));
+    let crash_loop = |second| (second, in_slots(tasks("BCd"), &[1, 2, 3]));
+    check(taken_over(scale_up()), vec![(0, tasks("ABc")), (0, label())], &["tasks", "mark", "end"]);
+    check(taken_over(migrate()), vec![crash_loop(0)], &["tasks", "end"]);
+    let mut late = vec![(0, tasks("ABc")), (0, found("ours", true))];
+    late.extend([(0, Answer::Paused), (61, tasks("ABc")), (61, tasks("ABc"))]);
+    check(taken_over(scale_up()), late, &["tasks", "mark", "pause", "tasks", "tasks", "unfinished"]);
     let unexpected = vec![
         (0, tasks("BC")),
         (0, updated(SwarmError::OthersChange)),
@@ -318,6 +327,16 @@ fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
     }
     let looks = [Step::ReadMark, Step::ReadTasks, Step::Pause(DEADLINE)];
     assert!(!looks.iter().any(|step| step.is_late(at(1), at(2))));
+}
+
+#[test]
+fn nothing_is_begun_anew_in_the_middle_of_somebody_elses_rollout() {
+    let unreached = || without_ports_on("c", "BC");
+    let refused = || updated(SwarmError::OthersChange);
+    let mut answers = vec![(1, unreached()), (1, found("ours", false)), (1, Answer::Paused), (1, unreached())];
+    answers.extend([(1, refused()), (1, Answer::Paused), (2, tasks("BCd")), (2, Answer::Paused), (3, tasks("BC"))]);
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of c and a", "pause", "tasks", "pause", "tasks", "end"];
+    check(taken_over(migrate()), answers, &steps);
 }
 
 #[test]

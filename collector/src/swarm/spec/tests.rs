@@ -120,9 +120,11 @@ fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back()
 fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
     let (changed, mark) = applied(&json!({"TaskTemplate": {"Placement": {}}}), migrate());
     let (end_anyhow, end_ours) = (end_of(false, true), end_of(false, false));
+    let mut deployed = changed.clone();
+    deployed["TaskTemplate"]["ContainerSpec"] = json!({"Image": "web:2"});
     let service = |previous: &Value, state: &str| {
         let status = json!({ "State": state });
-        json!({"Version": {"Index": 3}, "Spec": changed, "PreviousSpec": previous, "UpdateStatus": status})
+        json!({"Version": {"Index": 3}, "Spec": deployed, "PreviousSpec": previous, "UpdateStatus": status})
     };
     let is_left = |service: Value| {
         let backed_out = back_out(service.clone(), &mark.id, &["dst".parse().unwrap()]);
@@ -137,6 +139,14 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
     let unexpected = end(service(&changed, "updating"), &mark.id, end_ours);
     assert!(matches!(unexpected, Err(SwarmError::OthersChange)), "whether that is safe is looked at first");
     assert!(!is_left(service(&json!({}), "paused")), "it is our own that has stopped");
+    let mut labelled = service(&changed, "paused");
+    labelled["Spec"] = changed.clone();
+    assert!(!is_left(labelled.clone()), "so it is where nothing was changed that Swarm replaces tasks for");
+    let found = marked(&labelled).unwrap().unwrap();
+    assert!(found.changed && !found.rolls_out);
+    let rolled_back = marked(&service(&Value::Null, "rollback_started")).unwrap().unwrap();
+    assert!(rolled_back.changed && rolled_back.rolls_out, "Swarm's own rollback keeps no spec before it");
+    assert!(!marked(&service(&Value::Null, "rollback_completed")).unwrap().unwrap().rolls_out);
 }
 
 #[test]
