@@ -140,7 +140,7 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
     assert!(matches!(unexpected, Err(SwarmError::OthersChange)), "whether that is safe is looked at first");
     assert!(!is_left(service(&json!({}), "paused")), "it is our own that has stopped");
     let mut labelled = service(&changed, "paused");
-    labelled["Spec"] = changed.clone();
+    labelled["Spec"] = changed;
     assert!(!is_left(labelled.clone()), "so it is where nothing was changed that Swarm replaces tasks for");
     let found = marked(&labelled).unwrap().unwrap();
     assert!(found.changed && !found.rolls_out);
