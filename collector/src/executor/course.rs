@@ -172,7 +172,7 @@ impl Course {
         // Whoever was asleep between question and answer has tasks in hand as they were before: that is no answer.
         let is_old = self.asked_at.is_some_and(|asked| now.since(asked) > ANSWER_AGE_MAX);
         let answer = match answer {
-            Answer::Tasks(Ok(_)) if is_old && !has(Bug::TrustsOldAnswers) => Answer::Tasks(Err(SwarmError::Late)),
+            Answer::Tasks(Ok(_)) if is_old => Answer::Tasks(Err(SwarmError::Late)),
             Answer::Tasks(Ok(tasks)) => Answer::Tasks(Ok(self.as_they_serve(tasks, now))),
             other @ (Answer::Tasks(Err(_)) | Answer::Updated(_) | Answer::Mark(_) | Answer::Paused) => other,
         };
