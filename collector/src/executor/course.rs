@@ -33,6 +33,9 @@ const LOOKS_PER_MARK: u32 = 10;
 /// How long a third node is waited for where a replacement runs that nobody reaches.
 const REMADE_MAX: Duration = Duration::from_secs(10);
 
+/// What is said of an action in whose middle somebody else changed the service.
+const THEIRS: &str = "someone else changed the service: what was ours is taken out, the rest is theirs";
+
 /// A task that has no node for so long is not on its way: nothing takes it.
 const PLACED_MAX: Duration = Duration::from_secs(3);
 
@@ -104,6 +107,8 @@ pub struct Course {
     unreached: Vec<NodeId>,
     /// Swarm replaces tasks for somebody else's change.
     changed: bool,
+    /// Somebody else has changed the service since it began.
+    superseded: bool,
     /// Tasks were on their way to run, when last looked at.
     coming: bool,
     /// Since when all that are to run wait for a node.
@@ -154,6 +159,7 @@ impl Course {
             asked_at,
             unreached: Vec::new(),
             changed: false,
+            superseded: false,
             coming: false,
             waiting_since: None,
         }
@@ -260,14 +266,13 @@ impl Course {
                 match found {
                     Ok(Some(found)) if found.mark.id == self.mark.id => {
                         self.changed = found.rolls_out;
+                        self.superseded |= found.changed;
                         watch.is_ours = !found.changed && !self.unreached.is_empty();
                         // What they publish from now on is for them to choose.
                         self.mark.publishes &= !found.changed;
                         // Our constraints must not stand in the way of somebody else's update.
                         if found.changed && watch.clear && self.may_yield(&Retreat::Clear) {
-                            let why =
-                                "someone else changed the service: what was ours is taken out, the rest is theirs";
-                            let (state, detail) = (State::Superseded, Some(why.to_owned()));
+                            let (state, detail) = (State::Superseded, Some(THEIRS.to_owned()));
                             let back_to = Some(watch);
                             return self.attempt(Ending { begun: now, revert: false, back_to, state, detail });
                         }

@@ -4,7 +4,7 @@ use swarmguard_planner::facts::Task;
 use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
-use super::{Answer, Course, Phase, RETREAT_MAX, Step, UPDATE_MAX, UPDATE_PAUSE, Watch, describe};
+use super::{Answer, Course, Phase, RETREAT_MAX, Step, THEIRS, UPDATE_MAX, UPDATE_PAUSE, Watch, describe};
 use crate::journal::State;
 use crate::swarm::spec::End;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE};
@@ -76,7 +76,10 @@ impl Course {
 
     /// It has come to its end, as the tasks that were just read show.
     pub(super) fn completed(&mut self, watch: Watch, detail: Option<String>, now: Timestamp) -> Step {
-        let state = State::Completed;
+        let (state, detail) = match self.superseded {
+            true => (State::Superseded, Some(THEIRS.to_owned())),
+            false => (State::Completed, detail),
+        };
         self.phase = Phase::Ending(Ending { begun: now, revert: false, back_to: Some(watch), state, detail });
         Step::End(self.end_of(false))
     }

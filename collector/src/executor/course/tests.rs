@@ -156,8 +156,9 @@ fn what_somebody_else_did_meanwhile_supersedes_it() {
     let scaled = vec![(0, tasks("AB")), (0, found("ours", true)), (0, tasks("AB")), (0, Answer::Updated(Ok(())))];
     check(taken_over(scale_up()), scaled, &["tasks", "mark", "tasks", "end", "superseded"]);
     // Swarm would begin their update anew, with the next task before this one runs.
-    let halfway = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, Answer::Paused), (0, tasks("ABC"))];
-    check(taken_over(scale_up()), halfway, &["tasks", "mark", "pause", "tasks", "end"]);
+    let mut halfway = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, Answer::Paused), (0, tasks("ABC"))];
+    halfway.push((0, Answer::Updated(Ok(()))));
+    check(taken_over(scale_up()), halfway, &["tasks", "mark", "pause", "tasks", "end", "superseded"]);
     // What they changed has Swarm replace nothing.
     let label = Marked { mark: migrate(), changed: true, rolls_out: false };
     let label = || Answer::Mark(Ok(Some(Box::new(label.clone()))));
