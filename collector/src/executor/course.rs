@@ -4,6 +4,7 @@
 //! what is not running by then is backed out of, but only where Swarm is sure to keep the healthy task and drop the other.
 
 mod ending;
+mod redo;
 
 use std::mem;
 use std::time::Duration;
@@ -38,10 +39,6 @@ const THEIRS: &str = "someone else changed the service: what was ours is taken o
 
 /// A task that has no node for so long is not on its way: nothing takes it.
 const PLACED_MAX: Duration = Duration::from_secs(3);
-
-/// How long the planned node is waited for once nothing is left on the source: a new leader of the Swarm has tasks ended at
-/// once whose node no longer meets the constraints, and hears from one node up to 15 s after another.
-const STRANDED_MAX: Duration = Duration::from_secs(1);
 
 /// How long a retreat may take: stopping a task that never became healthy, within its stop grace period.
 const RETREAT_MAX: Duration = Duration::from_secs(60);
@@ -105,11 +102,13 @@ pub struct Course {
     asked_at: Option<Timestamp>,
     /// Nodes on which a task ran, when last looked at, that nobody reaches.
     unreached: Vec<NodeId>,
-    /// Swarm replaces tasks for somebody else's change.
-    changed: bool,
     /// Somebody else has changed the service since it began.
-    superseded: bool,
-    /// Tasks were on their way to run, when last looked at.
+    changed: bool,
+    /// Swarm replaces tasks for that change.
+    rolls_out: bool,
+    /// A task that has a node was on its way to run, when last looked at.
+    placed: bool,
+    /// Tasks were on their way to run, those included that have just been made.
     coming: bool,
     /// Since when all that are to run wait for a node.
     waiting_since: Option<Timestamp>,
@@ -159,7 +158,8 @@ impl Course {
             asked_at,
             unreached: Vec::new(),
             changed: false,
-            superseded: false,
+            rolls_out: false,
+            placed: false,
             coming: false,
             waiting_since: None,
         }
@@ -265,8 +265,8 @@ impl Course {
             Answer::Mark(found) => {
                 match found {
                     Ok(Some(found)) if found.mark.id == self.mark.id => {
-                        self.changed = found.rolls_out;
-                        self.superseded |= found.changed;
+                        self.rolls_out = found.rolls_out;
+                        self.changed |= found.changed;
                         watch.is_ours = !found.changed && !self.unreached.is_empty();
                         // What they publish from now on is for them to choose.
                         self.mark.publishes &= !found.changed;
@@ -296,7 +296,7 @@ impl Course {
             }
             Answer::Updated(Err(error)) => {
                 if matches!(error, SwarmError::OthersChange | SwarmError::OthersPaused) {
-                    (self.changed, self.mark.publishes, watch.is_ours) = (true, false, false);
+                    (self.rolls_out, self.mark.publishes, watch.is_ours) = (true, false, false);
                 }
                 // The one that was asked for last.
                 if watch.remade {
@@ -323,10 +323,7 @@ impl Course {
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
-        let is_coming = tasks.iter().any(|(_, task)| {
-            task.is_unready() && task.node.as_ref().is_some_and(|node| !self.unreached.contains(node))
-        });
-        let limit = if watch.remade && !is_reached && !is_coming { REMADE_MAX } else { self.deadline };
+        let limit = if watch.remade && !is_reached && !self.placed { REMADE_MAX } else { self.deadline };
         let is_late = now.since(watch.begun) > limit;
         let is_through = watch.clear || has(Bug::EndsWhileReplacing);
         let is_decided = is_reached && progress.is_decided();
@@ -347,55 +344,19 @@ impl Course {
         if is_late {
             return Some(self.retreat(retreat, now));
         }
-        let is_stranded = !is_coming && progress.old_leaving && !progress.replacement_running;
+        let is_stranded = !self.placed && progress.old_leaving && !progress.replacement_running;
         watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));
         self.redo(watch, &retreat, tasks, now)
-    }
-
-    /// Has Swarm begin the move anew where it does not come to its end as it was planned; once each.
-    fn redo(&mut self, watch: &mut Watch, retreat: &Retreat, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
-        let mark::Change::Migrate { source, added, .. } = &self.mark.change else { return None };
-        if self.changed {
-            return None;
-        }
-        let waits = |task: &Task| task.is_unready() && task.node.is_none();
-        let is_stranded = watch.stranded_since.is_some_and(|since| now.since(since) >= STRANDED_MAX);
-        let nodes = if watch.remade {
-            return None;
-        } else if !self.unreached.is_empty() {
-            self.unreached.iter().chain([source]).cloned().collect()
-        } else if is_stranded && !watch.widened && added.len() > 1 && tasks.iter().any(|(_, task)| waits(task)) {
-            vec![source.clone()]
-        } else {
-            return None;
-        };
-        // A replacement on its way to another node, or without one yet, would be kept at once for the healthy task that it
-        // is to replace.
-        let all = || tasks.iter().map(|(_, task)| task);
-        let is_unsure = all().any(|task| task.node.is_none() && swarm::migrate::is_beside_a_healthy_one(task, all()));
-        if is_unsure || !retreat.goes_with(&nodes) {
-            return None;
-        }
-        if self.unreached.is_empty() {
-            watch.widened = true;
-        } else if watch.is_ours {
-            watch.remade = true;
-        } else {
-            self.phase = Phase::Watching(*watch);
-            return Some(Step::ReadMark);
-        }
-        self.phase = Phase::Watching(*watch);
-        Some(Step::BackOut { nodes })
     }
 
     /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
     /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
     fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>, now: Timestamp) -> Vec<(TaskId, Task)> {
         let unready = || tasks.iter().map(|(_, task)| task).filter(|task| task.is_unready());
-        let is_placed = unready().any(|task| task.node.is_some());
-        let waits = !is_placed && unready().count() > 0;
+        self.placed = unready().any(|task| task.node.is_some());
+        let waits = !self.placed && unready().count() > 0;
         self.waiting_since = self.waiting_since.filter(|_| waits).or(waits.then_some(now));
-        self.coming = is_placed || self.waiting_since.is_some_and(|since| now.since(since) < PLACED_MAX);
+        self.coming = self.placed || self.waiting_since.is_some_and(|since| now.since(since) < PLACED_MAX);
         self.unreached.clear();
         for (_, task) in &mut tasks {
             if self.mark.publishes && task.is_running() && !task.publishes && !has(Bug::TrustsRunning) {
@@ -415,7 +376,7 @@ impl Course {
     /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark. Any
     /// change has Swarm begin somebody else's update anew, with the next task before the last one runs.
     fn may_yield(&self, retreat: &Retreat) -> bool {
-        (*retreat == Retreat::Clear || !self.is_migration()) && !(self.changed && self.coming)
+        (*retreat == Retreat::Clear || !self.is_migration()) && !(self.rolls_out && self.coming)
     }
 
     /// The planned target, if a task runs on it now.

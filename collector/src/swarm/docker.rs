@@ -179,16 +179,16 @@ impl DockerSwarm {
     /// Ends an action: see [`spec::end`].
     ///
     /// # Errors
-    /// [`SwarmError::Superseded`] when another mark or none is there.
+    /// [`SwarmError::Superseded`] when another mark or none is there; else as [`spec::end`] says.
     pub async fn end(&self, service: &ServiceId, id: &str, end: End) -> Result<(), SwarmError> {
         let update = spec::end(self.get(service).await?, id, end)?;
         self.update(service, update).await
     }
 
-    /// Has Swarm replace what a migration began on `nodes` by what was there before: see [`spec::back_out`].
+    /// Keeps a migration's tasks off `nodes` and no others: see [`spec::back_out`].
     ///
     /// # Errors
-    /// [`SwarmError::Superseded`] when another mark or none is there.
+    /// [`SwarmError::Superseded`] when another mark or none is there; else as [`spec::end`] says.
     pub async fn back_out(&self, service: &ServiceId, id: &str, nodes: &[NodeId]) -> Result<(), SwarmError> {
         match spec::back_out(self.get(service).await?, id, nodes)? {
             Some(update) => self.update(service, update).await,

@@ -40,7 +40,7 @@ pub struct End {
     /// A replica that was added is taken back, too.
     pub revert: bool,
     /// Also while Swarm replaces tasks for somebody else's change: none is on its way.
-    pub though_changed: bool,
+    pub during_rollout: bool,
 }
 
 /// The update that ends the action of this identifier: what the user's spec had is put back, and the mark taken away.
@@ -49,14 +49,14 @@ pub struct End {
 /// [`SwarmError::Superseded`] when another mark or none is there; [`SwarmError::OthersChange`] where there is one that was
 /// not reckoned with, [`SwarmError::OthersPaused`] where it has stopped half-way.
 pub fn end(service: Value, id: &str, end: End) -> Result<Update, SwarmError> {
-    let mark = ours(&service, id, end.though_changed)?;
+    let mark = ours(&service, id, end.during_rollout)?;
     let (version, mut spec) = parts(service)?;
     undo(&mut spec, &mark, end.revert)?;
     Ok((version, spec))
 }
 
-/// The update that has Swarm replace what a migration began on `nodes` by what was there before; the mark stays. There is
-/// none to make where another collector has had it done before: the same once more would look like somebody else's change.
+/// The update that keeps a migration's tasks off `nodes` and no others: what runs there is replaced elsewhere. The mark stays.
+/// There is none to make where another collector has had it done before: the same once more would look like somebody else's change.
 ///
 /// # Errors
 /// As for [`end`]; any change of somebody else's is in the way.
@@ -64,7 +64,7 @@ pub fn back_out(service: Value, id: &str, nodes: &[NodeId]) -> Result<Option<Upd
     let found = ours(&service, id, false)?;
     let (version, mut spec) = parts(service)?;
     let mut mark = found.clone();
-    exclude_instead(&mut spec, &mut mark, nodes)?;
+    exclude_only(&mut spec, &mut mark, nodes)?;
     Ok((mark != found).then_some((version, spec)))
 }
 
@@ -104,12 +104,12 @@ fn update_state(service: &Value) -> &str {
 }
 
 /// The mark of this identifier, on a service that may be changed.
-fn ours(service: &Value, id: &str, though_changed: bool) -> Result<Mark, SwarmError> {
+fn ours(service: &Value, id: &str, during_rollout: bool) -> Result<Mark, SwarmError> {
     let mark = mark(&service["Spec"]).filter(|mark| mark.id == id).ok_or(SwarmError::Superseded)?;
     let is_paused = matches!(update_state(service), "paused" | "rollback_paused");
     match rolls_out(service, &mark) && !has(Bug::IgnoresOthers) {
         true if is_paused => Err(SwarmError::OthersPaused),
-        true if !though_changed => Err(SwarmError::OthersChange),
+        true if !during_rollout => Err(SwarmError::OthersChange),
         true | false => Ok(mark),
     }
 }
@@ -145,9 +145,8 @@ fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
     write_mark(spec, mark)
 }
 
-/// Keeps tasks off `nodes` instead of off the source, so that what an action began there is replaced by what was before.
-/// The mark says so too.
-fn exclude_instead(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> Result<(), SwarmError> {
+/// Keeps tasks off `nodes` instead of off those that the action kept them off before. The mark says so too.
+fn exclude_only(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> Result<(), SwarmError> {
     let Change::Migrate { added, .. } = &mut mark.change else {
         return Err(SwarmError::Spec { why: "only a migration can be backed out of" });
     };

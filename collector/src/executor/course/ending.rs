@@ -76,7 +76,7 @@ impl Course {
 
     /// It has come to its end, as the tasks that were just read show.
     pub(super) fn completed(&mut self, watch: Watch, detail: Option<String>, now: Timestamp) -> Step {
-        let (state, detail) = match self.superseded {
+        let (state, detail) = match self.changed {
             true => (State::Superseded, Some(THEIRS.to_owned())),
             false => (State::Completed, detail),
         };
@@ -85,14 +85,14 @@ impl Course {
     }
 
     fn end_of(&self, revert: bool) -> End {
-        End { revert, though_changed: self.changed }
+        End { revert, during_rollout: self.rolls_out }
     }
 
     /// Since the tasks were read last a replacement may have been given a node, or somebody may have changed the service:
     /// then putting the spec back is not safe any more.
     pub(super) fn attempt(&mut self, ending: Ending) -> Step {
         let revert = ending.revert;
-        let look = (revert || self.changed || self.is_migration()) && !(revert && has(Bug::RevertsAtOnce));
+        let look = (revert || self.rolls_out || self.is_migration()) && !(revert && has(Bug::RevertsAtOnce));
         self.phase = Phase::Ending(ending);
         if look { Step::ReadTasks } else { Step::End(self.end_of(revert)) }
     }
@@ -114,7 +114,7 @@ impl Course {
             }
             Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
             Answer::Updated(Err(SwarmError::OthersChange)) => {
-                self.changed = true;
+                self.rolls_out = true;
                 self.phase = Phase::Ending(ending);
                 return Step::ReadTasks;
             }

@@ -321,7 +321,7 @@ fn a_replacement_is_not_made_again_while_another_is_on_its_way_beside_a_healthy_
 #[test]
 fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
     let (_, begin) = begun();
-    let end = Step::End(End { revert: false, though_changed: false });
+    let end = Step::End(End { revert: false, during_rollout: false });
     let back_out = Step::BackOut { nodes: Vec::new() };
     for step in [&begin, &end, &back_out] {
         assert!(step.is_late(at(1), at(2)) && !step.is_late(at(2), at(2)), "{step:?}");

@@ -22,8 +22,8 @@ fn migrate() -> Change {
     Change::Migrate { source, target: "dst".parse().unwrap(), added: vec!["node.id!=src".into()] }
 }
 
-fn end_of(revert: bool, though_changed: bool) -> End {
-    End { revert, though_changed }
+fn end_of(revert: bool, during_rollout: bool) -> End {
+    End { revert, during_rollout }
 }
 
 /// The user's spec with an action applied, and its mark.
@@ -106,7 +106,7 @@ fn defaults_that_swarm_fills_in_are_not_taken_for_the_users() {
 fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back() {
     let user = json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}});
     let (mut changed, mut mark) = applied(&user, migrate());
-    exclude_instead(&mut changed, &mut mark, &["dst".parse().unwrap()]).unwrap();
+    exclude_only(&mut changed, &mut mark, &["dst".parse().unwrap()]).unwrap();
     assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "node.id!=dst"]));
     let found = super::mark(&changed).unwrap();
     assert_eq!(found, mark);
