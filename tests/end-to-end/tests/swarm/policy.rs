@@ -9,7 +9,8 @@ use swarmguard_end_to_end::stage::{Stage, wait_for};
 
 use crate::{POLICY, on_stage};
 
-/// Above a threshold of 40 %, below the default of 75 %, for a minute and a half.
+/// Between the thresholds of 40 % and 95 %, for a minute and a half; what Docker's health checks add to it on a slow
+/// machine included.
 const WARM: &str = "/stress/cpu?target=60&duration=90&ramp=0";
 const SICK: &str = "/stress/cpu?target=95&duration=90&ramp=0";
 
@@ -29,13 +30,14 @@ async fn refused(stage: &Stage) -> Result<Option<String>> {
 fn a_changed_configuration_is_followed_and_an_invalid_one_is_not() {
     on_stage(async |stage| {
         let file = std::env::temp_dir().join(format!("swarmguard-test-{}.yaml", std::process::id()));
-        std::fs::write(&file, "# nothing yet\n")?;
+        std::fs::write(&file, "scenarios: {scenario1_migration: {cpu_threshold: 95}}\n")?;
         let with_file = format!("--config={}", file.display());
         stage.restart_collector(Some(&[&POLICY[..], &[&with_file]].concat())).await?;
         let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;
         heat(stage, &web, WARM).await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        ensure!(stage.service("web").await?["last_decision"].is_null(), "60 % is no breach of 75 %");
+        let decision = &stage.service("web").await?["last_decision"];
+        ensure!(decision.is_null(), "60 % is no breach of 95 %: {decision:#}");
 
         std::fs::write(&file, "scenarios: {scenario1_migration: {cpu_threshold: 400}}\n")?;
         wait_for("the reason why it is not followed", Duration::from_secs(5), || async {
