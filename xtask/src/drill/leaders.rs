@@ -58,6 +58,8 @@ struct Round {
     actions: usize,
     /// A first replacement had no port, and was replaced itself.
     is_remade: bool,
+    /// No other node took the replacement: it started where the old task was.
+    is_taken_back: bool,
 }
 
 pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Result<Outcome> {
@@ -69,9 +71,12 @@ pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Res
         let round = round.with_context(|| format!("round {number}, the leader is {}", loss.name()))?;
         let (elected, finished) = (round.elected.as_secs_f64(), round.finished.as_secs_f64());
         let name = loss.name();
-        let remade = if round.is_remade { ", after a replacement without its port" } else { "" };
-        let told =
-            format!("{number} of {rounds}: {name}; elected {elected:.1} s, finished {finished:.1} s later{remade}");
+        let how = match &round {
+            Round { is_taken_back: true, .. } => ", where it was, since no other node took it",
+            Round { is_remade: true, .. } => ", after a replacement without its port",
+            Round { .. } => "",
+        };
+        let told = format!("{number} of {rounds}: {name}; elected {elected:.1} s, finished {finished:.1} s later{how}");
         step(begun, &told);
         done.push(round);
     }
@@ -89,6 +94,7 @@ fn outcome(rounds: &[Round], mut missed: Vec<String>) -> Outcome {
         "s from there to finished",
         "actions",
         "no port",
+        "taken back",
     ])];
     let mut figures = Vec::new();
     for loss in Loss::ALL {
@@ -100,6 +106,7 @@ fn outcome(rounds: &[Round], mut missed: Vec<String>) -> Outcome {
         let finished = Figure::of(of.iter().map(|round| round.finished.as_secs_f64()));
         let actions: usize = of.iter().map(|round| round.actions).sum();
         let remade = of.iter().filter(|round| round.is_remade).count();
+        let taken_back = of.iter().filter(|round| round.is_taken_back).count();
         rows.push(row(&[
             loss.name(),
             &of.len().to_string(),
@@ -107,10 +114,11 @@ fn outcome(rounds: &[Round], mut missed: Vec<String>) -> Outcome {
             &finished.shown(1),
             &actions.to_string(),
             &remade.to_string(),
+            &taken_back.to_string(),
         ]));
         figures.push(json!({
             "leader": loss.name(), "rounds": of.len(), "elected_s": elected.json(), "finished_s": finished.json(),
-            "actions": actions, "replaced_for_want_of_a_port": remade,
+            "actions": actions, "replaced_for_want_of_a_port": remade, "taken_back": taken_back,
         }));
     }
     // Workers take long to leave a manager that is stopped: that is Swarm's time.
@@ -177,10 +185,13 @@ async fn round(
     known.extend(marks.0.iter().cloned());
     // The one beside the new leader did it, and nobody before.
     let by_next = get_json(&format!("{}/api/v1/actions", stage.collector_url_of(next))).await?;
-    let is_done =
-        |action: &Value| action["state"] == "completed" && action["id"].as_str().is_some_and(|id| marks.0.contains(id));
+    let is_done = |action: &Value| {
+        let is_ours = action["id"].as_str().is_some_and(|id| marks.0.contains(id));
+        is_ours && (action["state"] == "completed" || action["state"] == "reverted")
+    };
     let done = by_next.as_array().and_then(|actions| actions.iter().find(|action| is_done(action)));
     let is_remade = done.is_some_and(|action| action["detail"].as_str().is_some_and(|why| why.contains("ports")));
+    let is_taken_back = done.is_some_and(|action| action["state"] == "reverted");
     if done.is_none() {
         missed.push(format!("the leader {}: {:?} was not finished by the next one", loss.name(), marks.0));
     }
@@ -204,7 +215,7 @@ async fn round(
     if self::version(stage, witness).await? != version {
         missed.push(format!("the leader {}: the service was changed after all was done", loss.name()));
     }
-    Ok(Round { loss, elected, finished, actions: marks.0.len(), is_remade })
+    Ok(Round { loss, elected, finished, actions: marks.0.len(), is_remade, is_taken_back })
 }
 
 /// Identifiers of all actions whose marks were seen.

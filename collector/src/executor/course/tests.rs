@@ -237,26 +237,28 @@ fn a_move_is_not_ended_while_swarm_replaces_a_healthy_task_elsewhere() {
 fn once_the_old_task_is_gone_any_other_node_may_take_what_the_planned_one_does_not() {
     let added = vec!["node.id!=a".into(), "node.id!=d".into()];
     let (source, target) = ("a".parse().unwrap(), "c".parse().unwrap());
-    let migrate = || mark(Change::Migrate { source, target, added });
-    let (course, first) = taken_over(migrate());
+    let two_nodes_off = mark(Change::Migrate { source, target, added });
+    let two = || taken_over(two_nodes_off.clone());
     let nowhere = || {
         let waiting = Task { node: None, slot: Some(2), ..task("x", TaskState::Starting, true).1 };
         Answer::Tasks(Ok(vec![task("b", TaskState::Running, true), ("tx".parse().unwrap(), waiting)]))
     };
-    let answers = vec![
-        (0, nowhere()),
-        (0, found("ours", false)),
-        (1, Answer::Paused),
-        (1, nowhere()),
-        (1, Answer::Updated(Ok(()))),
-        (1, Answer::Paused),
-        (3, nowhere()),
-        (3, Answer::Paused),
-        (4, tasks("BD")),
-        (4, Answer::Updated(Ok(()))),
-    ];
-    let first_steps = ["tasks", "mark", "pause", "tasks", "back out of a", "pause", "tasks", "pause", "tasks"];
-    check((course, first), answers, &[&first_steps[..], &["end", "completed"][..]].concat());
+    let widened = || {
+        let looked = [(0, nowhere()), (0, found("ours", false)), (1, Answer::Paused), (1, nowhere())];
+        let told = [(1, Answer::Updated(Ok(()))), (1, Answer::Paused), (2, nowhere()), (2, Answer::Paused)];
+        looked.into_iter().chain(told)
+    };
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of a", "pause", "tasks", "pause", "tasks"];
+    let taken = widened().chain([(4, tasks("BD")), (4, Answer::Updated(Ok(())))]);
+    check(two(), taken.collect(), &[&steps[..], &["end", "completed"]].concat());
+    // Where none takes it, it may start where it was.
+    let given_up = widened().chain([(3, nowhere()), (3, nowhere()), (3, Answer::Updated(Ok(())))]);
+    check(two(), given_up.collect(), &[&steps[..], &["tasks", "revert", "reverted"]].concat());
+    // Also where the planned node was the only other one, and until one has it.
+    let one = || taken_over(migrate());
+    let waited = || [(0, nowhere()), (0, found("ours", false)), (3, Answer::Paused), (3, nowhere())].into_iter();
+    let steps = ["tasks", "mark", "pause", "tasks", "tasks"];
+    check(one(), waited().chain([(3, nowhere())]).collect(), &[&steps[..], &["revert"]].concat());
 }
 
 /// The same tasks, each in its slot.
