@@ -78,6 +78,14 @@ impl Window {
         self.newest.iter().chain(self.older.iter().rev())
     }
 
+    /// The sample of so many before the newest.
+    pub fn back(&self, count: usize) -> Option<&Sample> {
+        match count.checked_sub(1) {
+            None => self.newest.as_ref(),
+            Some(count) => self.older.get(self.older.len().checked_sub(count + 1)?),
+        }
+    }
+
     /// How many samples are kept.
     pub fn len(&self) -> usize {
         self.older.len() + usize::from(self.newest.is_some())
@@ -151,6 +159,15 @@ mod tests {
             window.push(sample(tick, 1), MINUTE);
         }
         assert_eq!(window.len(), SAMPLES_MAX);
+    }
+
+    #[test]
+    fn samples_are_counted_back_from_the_newest() {
+        let mut window = Window::default();
+        assert_eq!(window.back(0), None);
+        (1..=3).for_each(|tick| window.push(sample(tick, tick), MINUTE));
+        let tick = |back| window.back(back).map(|sample| sample.tick);
+        assert_eq!([0, 1, 2, 3].map(tick), [Some(3), Some(2), Some(1), None]);
     }
 
     #[test]

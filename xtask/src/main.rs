@@ -71,19 +71,11 @@ enum Command {
         jobs: u32,
     },
     /// Run SwarmGuard in made-up worlds with faults; exit code 1 when a promise is broken in one
+    #[command(disable_help_flag = true)]
     Simulate {
-        /// How many worlds, each from the next seed
-        #[arg(long, default_value_t = 1_000)]
-        seeds: u64,
-        /// The first seed [default: random]
-        #[arg(long)]
-        seed: Option<u64>,
-        /// Show what happens in the first one
-        #[arg(long)]
-        trace: bool,
-        /// Days of a noisy but healthy Swarm, in which nothing is to be done
-        #[arg(long)]
-        calm: bool,
+        /// What the simulation is told; --help lists it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// The Swarm on one machine, alone
     Lab {
@@ -105,7 +97,7 @@ fn main() -> ExitCode {
         Command::Demo { keep } => demo::run(keep),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Mutants { jobs } => mutants::run(jobs),
-        Command::Simulate { seeds, seed, trace, calm } => simulate::run(seeds, seed, trace, calm),
+        Command::Simulate { args } => simulate::run(&args),
         Command::Lab { action } => lab::run(action),
         Command::Test => test::run(),
         Command::Tidy => tidy::run(),

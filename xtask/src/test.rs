@@ -14,6 +14,7 @@ use swarmguard_lab::{Lab, Name};
 
 use crate::build::KernelPrograms;
 use crate::run::{become_root, cargo, interrupted, run as run_command, runtime, step};
+use crate::simulate::SIMULATION;
 use crate::{build, ebpf, setup, tidy};
 
 pub(crate) fn run() -> Result<()> {
@@ -29,8 +30,8 @@ pub(crate) fn run() -> Result<()> {
     step(begun, "unit and integration tests");
     run_command(without_preparations())?;
     step(begun, "made-up worlds with faults");
-    let simulation = ["--package", "swarmguard-sim", "--features", "planted-bugs", "--", "--nocapture"];
-    run_command(cargo(&[&["test", "--release", "--quiet"], &simulation[..]].concat()))?;
+    let planted = ["--features", "planted-bugs", "--", "--nocapture"];
+    run_command(cargo(&[&["test", "--quiet"], &SIMULATION[..], &planted].concat()))?;
     step(begun, "building the static release binaries of both architectures");
     let mut on_other_kernels = cargo(&["test", "--quiet", "--package", "swarmguard-kernels", "--", "--nocapture"]);
     for arch in Arch::ALL {

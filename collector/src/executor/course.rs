@@ -6,6 +6,7 @@
 mod ending;
 mod redo;
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use ending::{BackOut, Ending};
+use redo::Redone;
 
 use super::{Ended, describe};
 use crate::journal::State;
@@ -57,7 +59,7 @@ pub enum Step {
     ReadTasks,
     /// Put the user's spec back; `revert` also takes back a replica that was added.
     End(End),
-    /// Keep tasks off these nodes, and off no others.
+    /// Keep tasks off these nodes, and off no others; off none where there are none.
     BackOut {
         /// Where replacements did not become healthy, or nobody reaches them.
         nodes: Vec<NodeId>,
@@ -110,8 +112,10 @@ pub struct Course {
     placed: bool,
     /// Tasks were on their way to run, those included that have just been made.
     coming: bool,
-    /// Since when all that are to run wait for a node.
-    waiting_since: Option<Timestamp>,
+    /// Since when those that have no node wait for one.
+    waiting: BTreeMap<TaskId, Timestamp>,
+    /// Nodes that the last update keeps tasks off, should it be taken.
+    kept_off: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -135,12 +139,11 @@ struct Watch {
     clear: bool,
     /// Nobody else had changed the service when nobody reached a replacement.
     is_ours: bool,
-    /// Swarm was told to make another of what nobody reaches.
-    remade: bool,
+    redone: Redone,
+    /// The same before the last update, should that not be taken.
+    redone_before: Redone,
     /// Since when nothing is left on the source, and no node takes what is to replace it.
     stranded_since: Option<Timestamp>,
-    /// Swarm was told to take any node but the source.
-    widened: bool,
 }
 
 impl Course {
@@ -161,7 +164,8 @@ impl Course {
             rolls_out: false,
             placed: false,
             coming: false,
-            waiting_since: None,
+            waiting: BTreeMap::new(),
+            kept_off: Vec::new(),
         }
     }
 
@@ -232,15 +236,17 @@ impl Course {
     }
 
     fn watch(&mut self, now: Timestamp) -> Step {
+        // Whoever was at work on it before may have told Swarm so.
+        let redone = if self.mark.allows_source() { Redone::Anywhere } else { Redone::No };
         self.phase = Phase::Watching(Watch {
             begun: now,
             looked_at: now,
             look: 0,
             clear: false,
             is_ours: false,
-            remade: false,
+            redone,
+            redone_before: redone,
             stranded_since: None,
-            widened: false,
         });
         Step::ReadTasks
     }
@@ -287,7 +293,8 @@ impl Course {
                 Step::Pause(WATCH_PAUSE)
             }
             Answer::Updated(Ok(())) => {
-                watch.begun = now;
+                self.mark.keep_off(&self.kept_off);
+                (watch.begun, watch.stranded_since) = (now, None);
                 self.phase = Phase::Watching(watch);
                 Step::Pause(WATCH_PAUSE)
             }
@@ -298,12 +305,7 @@ impl Course {
                 if matches!(error, SwarmError::OthersChange | SwarmError::OthersPaused) {
                     (self.rolls_out, self.mark.publishes, watch.is_ours) = (true, false, false);
                 }
-                // The one that was asked for last.
-                if watch.remade {
-                    watch.remade = false
-                } else {
-                    watch.widened = false
-                }
+                watch.redone = watch.redone_before;
                 self.phase = Phase::Watching(watch);
                 Step::Pause(UPDATE_PAUSE)
             }
@@ -323,7 +325,8 @@ impl Course {
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
-        let limit = if watch.remade && !is_reached && !self.placed { REMADE_MAX } else { self.deadline };
+        let limit =
+            if watch.redone == Redone::Elsewhere && !is_reached && !self.placed { REMADE_MAX } else { self.deadline };
         let is_late = now.since(watch.begun) > limit;
         let is_through = watch.clear || has(Bug::EndsWhileReplacing);
         let is_decided = is_reached && progress.is_decided();
@@ -332,10 +335,12 @@ impl Course {
         let is_over = is_through && (is_decided && is_late || is_reached && progress.is_done());
         if is_over || has(Bug::EndsTooEarly) {
             self.ended.reached = self.reached(tasks);
-            let remade = "a first replacement ran without the service's ports, and was replaced itself";
-            let widened = "the node that was planned did not take it in time once the old task was gone";
-            let detail = if watch.remade { Some(remade) } else { watch.widened.then_some(widened) };
-            return Some(self.completed(*watch, detail.map(str::to_owned), now));
+            return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
+        }
+        let serves = is_reached && progress.running >= self.mark.replicas && !self.coming;
+        if watch.redone == Redone::Anywhere && watch.clear && serves && !progress.is_decided() {
+            let detail = "no other node took the replacement once the old task was gone: it runs where that ran";
+            return Some(self.come_to(State::Reverted, *watch, Some(detail.to_owned()), now));
         }
         if is_late && is_decided {
             let why = "all is moved, but Swarm replaces healthy tasks elsewhere: the spec is put back after that";
@@ -344,7 +349,7 @@ impl Course {
         if is_late {
             return Some(self.retreat(retreat, now));
         }
-        let is_stranded = !self.placed && progress.old_leaving && !progress.replacement_running;
+        let is_stranded = progress.old_leaving && redo::is_stranded(tasks.iter().map(|(_, task)| task));
         watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));
         self.redo(watch, &retreat, tasks, now)
     }
@@ -352,11 +357,11 @@ impl Course {
     /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
     /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
     fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>, now: Timestamp) -> Vec<(TaskId, Task)> {
-        let unready = || tasks.iter().map(|(_, task)| task).filter(|task| task.is_unready());
-        self.placed = unready().any(|task| task.node.is_some());
-        let waits = !self.placed && unready().count() > 0;
-        self.waiting_since = self.waiting_since.filter(|_| waits).or(waits.then_some(now));
-        self.coming = self.placed || self.waiting_since.is_some_and(|since| now.since(since) < PLACED_MAX);
+        let unready = || tasks.iter().filter(|(_, task)| task.is_unready());
+        self.placed = unready().any(|(_, task)| task.node.is_some());
+        let waiting = unready().filter(|(_, task)| task.node.is_none());
+        self.waiting = waiting.map(|(id, _)| (id.clone(), self.waiting.get(id).copied().unwrap_or(now))).collect();
+        self.coming = self.placed || self.waiting.values().any(|since| now.since(*since) < PLACED_MAX);
         self.unreached.clear();
         for (_, task) in &mut tasks {
             if self.mark.publishes && task.is_running() && !task.publishes && !has(Bug::TrustsRunning) {

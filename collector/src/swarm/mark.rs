@@ -86,6 +86,11 @@ pub struct Scaled {
     pub labels_absent: bool,
 }
 
+/// The constraint that keeps tasks off a node.
+pub(super) fn off(node: &NodeId) -> String {
+    format!("node.id!={node}")
+}
+
 impl Scaled {
     /// Reads the label's value; one of another shape is void.
     pub fn parse(text: &str) -> Option<Self> {
@@ -117,12 +122,33 @@ impl Mark {
             Action::Migrate(migrate) => Change::Migrate {
                 source: migrate.source.clone(),
                 target: migrate.target.clone(),
-                added: migrate.exclude.iter().map(|node| format!("node.id!={node}")).collect(),
+                added: migrate.exclude.iter().map(off).collect(),
             },
             Action::ScaleUp(scale) => Change::ScaleUp { to: scale.to },
             Action::ScaleDown(scale) => Change::ScaleDown { to: scale.to },
         };
         Self { v: MARK_VERSION, id, times, replicas, publishes, change, original: Original::default() }
+    }
+
+    /// From now on tasks are kept off these nodes instead of those before. Gives the constraints that were added before;
+    /// nothing where it is no migration.
+    pub fn keep_off(&mut self, nodes: &[NodeId]) -> Option<Vec<String>> {
+        let Change::Migrate { added, .. } = &mut self.change else { return None };
+        Some(std::mem::replace(added, nodes.iter().map(off).collect()))
+    }
+
+    /// Whether it is a move after which the source may have the task again: no other node took it, or it is backed out of.
+    pub fn allows_source(&self) -> bool {
+        let Change::Migrate { source, added, .. } = &self.change else { return false };
+        !added.contains(&off(source))
+    }
+
+    /// The constraints that are added by now.
+    pub fn added(&self) -> &[String] {
+        match &self.change {
+            Change::Migrate { added, .. } => added,
+            Change::ScaleUp { .. } | Change::ScaleDown { .. } => &[],
+        }
     }
 
     /// Reads the label's value, if it is one that this build can read.

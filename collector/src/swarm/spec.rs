@@ -147,13 +147,10 @@ fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
 
 /// Keeps tasks off `nodes` instead of off those that the action kept them off before. The mark says so too.
 fn exclude_only(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> Result<(), SwarmError> {
-    let Change::Migrate { added, .. } = &mut mark.change else {
-        return Err(SwarmError::Spec { why: "only a migration can be backed out of" });
-    };
+    let before = mark.keep_off(nodes).ok_or(SwarmError::Spec { why: "only a migration can be backed out of" })?;
     let placement = placement(spec)?;
-    remove_constraints(placement, added);
-    *added = nodes.iter().map(|node| format!("node.id!={node}")).collect();
-    *placement = constrained(placement.clone(), added);
+    remove_constraints(placement, &before);
+    *placement = constrained(placement.clone(), mark.added());
     write_mark(spec, mark)
 }
 

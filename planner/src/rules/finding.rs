@@ -105,19 +105,19 @@ impl Look<'_> {
             return None;
         }
         // A row begins and ends with ticks that show it; between them a value may waver.
-        let lenient = self.policy.lenient();
-        let (mut streak, mut first, mut seen, mut last) = (0, newest, 0, newest);
-        let counts = |sample: &&Sample| self.since.is_none_or(|since| sample.sampled_at > since);
-        for sample in window.newest_first().take_while(counts) {
-            let follows = seen == 0 || sample.tick.checked_add(1) == Some(last.tick);
-            if !follows || rank(&self.condition(sample, &lenient)) != rank(&newest_condition) {
-                break;
-            }
-            (seen, last) = (seen + 1, *sample);
-            if rank(&self.condition(sample, self.policy)) == rank(&newest_condition) {
-                (streak, first) = (seen, *sample);
-            }
-        }
+        let (lenient, shown) = (self.policy.lenient(), rank(&newest_condition));
+        let counts = |sample: &Sample| self.since.is_none_or(|since| sample.sampled_at > since);
+        let shows = |sample: &Sample, policy: &Policy| rank(&self.condition(sample, policy)) == shown;
+        // A window has each tick once.
+        let mut tick = newest.tick;
+        let row = window.newest_first().take_while(|sample| {
+            let follows = sample.tick == newest.tick || sample.tick.checked_add(1) == Some(tick);
+            tick = sample.tick;
+            follows && counts(sample) && shows(sample, &lenient)
+        });
+        let oldest = (0..row.count()).rev().find(|back| window.back(*back).is_some_and(|it| shows(it, self.policy)));
+        let streak = oldest.map_or(0, |back| back as u32 + 1);
+        let first = oldest.and_then(|back| window.back(back)).copied().unwrap_or(newest);
         let Self { container, node, .. } = self;
         let finding = Finding {
             container: *container,

@@ -75,10 +75,10 @@ impl Course {
     }
 
     /// It has come to its end, as the tasks that were just read show.
-    pub(super) fn completed(&mut self, watch: Watch, detail: Option<String>, now: Timestamp) -> Step {
+    pub(super) fn come_to(&mut self, state: State, watch: Watch, detail: Option<String>, now: Timestamp) -> Step {
         let (state, detail) = match self.changed {
             true => (State::Superseded, Some(THEIRS.to_owned())),
-            false => (State::Completed, detail),
+            false => (state, detail),
         };
         self.phase = Phase::Ending(Ending { begun: now, revert: false, back_to: Some(watch), state, detail });
         Step::End(self.end_of(false))
@@ -136,6 +136,7 @@ impl Course {
         let BackOut { late, .. } = &back_out;
         match answer {
             Answer::Updated(Ok(())) => {
+                self.mark.keep_off(&back_out.nodes);
                 (back_out.waiting, back_out.begun) = (true, now);
                 self.phase = Phase::BackingOut(back_out);
                 Step::ReadTasks

@@ -1,25 +1,50 @@
-//! A move that does not come to its end as it was planned is begun anew, on other nodes, or given up where none takes it.
+//! A move that does not come to its end as it was planned is begun anew, on other nodes.
 
 use std::time::Duration;
 
-use swarmguard_planner::facts::Task;
+use swarmguard_planner::facts::{Task, TaskState};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use super::{Course, Phase, Step, Watch};
-use crate::journal::State;
 use crate::swarm::{self, Retreat, mark};
 
 /// How long the planned node is waited for once nothing is left on the source: a new leader of the Swarm has tasks ended at
 /// once whose node no longer meets the constraints, and hears from one node up to 15 s after another.
 const STRANDED_MAX: Duration = Duration::from_secs(1);
 
-/// How long any node but the source is waited for then: a replica that runs where it ran before serves, and one that waits for
-/// a better place does not.
-const AWAY_MAX: Duration = Duration::from_secs(3);
+/// How long any node but the source is waited for after that: a replica that runs where it ran before serves, and one that
+/// waits for a better place does not.
+const AWAY_MAX: Duration = Duration::from_secs(2);
+
+/// What Swarm was told beyond the plan, last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Redone {
+    /// Nothing.
+    No,
+    /// To take any node but the source.
+    Widened,
+    /// To take any node, the source included.
+    Anywhere,
+    /// To make another of what nobody reaches.
+    Elsewhere,
+}
+
+impl Redone {
+    /// How that is said of a move that came to its end.
+    pub(super) fn said(self) -> Option<String> {
+        let said = match self {
+            Self::No => return None,
+            Self::Widened | Self::Anywhere => {
+                "the node that was planned did not take it in time once the old task was gone"
+            }
+            Self::Elsewhere => "a first replacement ran without the service's ports, and was replaced itself",
+        };
+        Some(said.to_owned())
+    }
+}
 
 impl Course {
-    /// Has Swarm begin the move anew where it does not come to its end as it was planned; once each. What no node takes may
-    /// start where it was.
+    /// Has Swarm begin the move anew where it does not come to its end as it was planned; once each.
     pub(super) fn redo(
         &mut self,
         watch: &mut Watch,
@@ -29,40 +54,47 @@ impl Course {
     ) -> Option<Step> {
         let mark::Change::Migrate { source, added, .. } = &self.mark.change else { return None };
         let all = || tasks.iter().map(|(_, task)| task);
-        if self.rolls_out || watch.remade {
+        if self.rolls_out || watch.redone == Redone::Elsewhere {
             return None;
         }
         let stranded = watch.stranded_since.map_or(Duration::ZERO, |since| now.since(since));
-        let waits = |task: &Task| task.is_unready() && task.node.is_none();
-        let is_stranded = stranded >= STRANDED_MAX && all().any(waits);
-        if is_stranded && stranded >= AWAY_MAX && self.unreached.is_empty() && *retreat == Retreat::Clear {
-            let seconds = AWAY_MAX.as_secs();
-            let nowhere = format!("the old task was gone, and for {seconds} s no other node took the next one");
-            return Some(self.end(State::Reverted, nowhere, true, now));
-        }
-        let nodes: Vec<NodeId> = if !self.unreached.is_empty() {
-            self.unreached.iter().chain([source]).cloned().collect()
-        } else if is_stranded && !watch.widened && added.len() > 1 {
-            vec![source.clone()]
+        // Nodes that were given one and say nothing of it may be gone with the leader before.
+        let silent = all().filter(|task| task.state == TaskState::Assigned && !task.desired_gone);
+        let silent = silent.filter_map(|task| task.node.clone());
+        let is_narrow = added.len() > 1 || silent.clone().next().is_some();
+        let (redone, mut nodes): (Redone, Vec<NodeId>) = if !self.unreached.is_empty() {
+            (Redone::Elsewhere, self.unreached.iter().chain([source]).cloned().collect())
+        } else if stranded >= STRANDED_MAX && watch.redone == Redone::No && is_narrow {
+            (Redone::Widened, silent.chain([source.clone()]).collect())
+        } else if stranded >= AWAY_MAX && watch.redone < Redone::Anywhere {
+            (Redone::Anywhere, silent.filter(|node| node != source).collect())
         } else {
             return None;
         };
+        nodes.sort();
+        nodes.dedup();
         // A replacement on its way to another node, or without one yet, would be kept at once for the healthy task that it
         // is to replace.
         let is_unsure = all().any(|task| task.node.is_none() && swarm::migrate::is_beside_a_healthy_one(task, all()));
         if is_unsure || !retreat.goes_with(&nodes) {
             return None;
         }
-        let step = if self.unreached.is_empty() {
-            watch.widened = true;
-            Step::BackOut { nodes }
-        } else if watch.is_ours {
-            watch.remade = true;
-            Step::BackOut { nodes }
-        } else {
+        let step = if redone == Redone::Elsewhere && !watch.is_ours {
             Step::ReadMark
+        } else {
+            (watch.redone_before, watch.redone) = (watch.redone, redone);
+            self.kept_off.clone_from(&nodes);
+            Step::BackOut { nodes }
         };
         self.phase = Phase::Watching(*watch);
         Some(step)
     }
+}
+
+/// Whether a slot has nothing but a task that waits, for a node or for the one that it was given to say something.
+pub(super) fn is_stranded<'a>(mut tasks: impl Iterator<Item = &'a Task> + Clone) -> bool {
+    let waits = |task: &Task| task.is_unready() && (task.node.is_none() || task.state == TaskState::Assigned);
+    let others = tasks.clone();
+    let goes_on = |task: &Task| task.is_running() || task.is_unready() && !waits(task);
+    tasks.any(|task| waits(task) && !others.clone().any(|other| other.slot == task.slot && goes_on(other)))
 }

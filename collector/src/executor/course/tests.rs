@@ -70,6 +70,7 @@ fn name(step: &Step) -> String {
         Step::ReadMark => "mark".into(),
         Step::ReadTasks => "tasks".into(),
         Step::End(end) => if end.revert { "revert" } else { "end" }.into(),
+        Step::BackOut { nodes } if nodes.is_empty() => "back out of nothing".into(),
         Step::BackOut { nodes } => {
             format!("back out of {}", nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" and "))
         }
@@ -251,14 +252,47 @@ fn once_the_old_task_is_gone_any_other_node_may_take_what_the_planned_one_does_n
     let steps = ["tasks", "mark", "pause", "tasks", "back out of a", "pause", "tasks", "pause", "tasks"];
     let taken = widened().chain([(4, tasks("BD")), (4, Answer::Updated(Ok(())))]);
     check(two(), taken.collect(), &[&steps[..], &["end", "completed"]].concat());
-    // Where none takes it, it may start where it was.
-    let given_up = widened().chain([(3, nowhere()), (3, nowhere()), (3, Answer::Updated(Ok(())))]);
-    check(two(), given_up.collect(), &[&steps[..], &["tasks", "revert", "reverted"]].concat());
-    // Also where the planned node was the only other one, and until one has it.
-    let one = || taken_over(migrate());
-    let waited = || [(0, nowhere()), (0, found("ours", false)), (3, Answer::Paused), (3, nowhere())].into_iter();
-    let steps = ["tasks", "mark", "pause", "tasks", "tasks"];
-    check(one(), waited().chain([(3, nowhere())]).collect(), &[&steps[..], &["revert"]].concat());
+    // Where none takes it, it may start where it was: Swarm is told so, and the spec comes back once it runs.
+    let anywhere = || {
+        let looked = [(4, nowhere()), (4, Answer::Updated(Ok(()))), (4, Answer::Paused), (5, nowhere())];
+        widened().chain(looked).chain([(5, Answer::Paused)])
+    };
+    let steps = [&steps[..], &["back out of nothing", "pause", "tasks", "pause"]].concat();
+    let back = anywhere().chain([(6, tasks("BA")), (6, Answer::Updated(Ok(())))]);
+    check(two(), back.collect(), &[&steps[..], &["tasks", "end", "reverted"]].concat());
+    let elsewhere = anywhere().chain([(6, tasks("BC")), (6, Answer::Updated(Ok(())))]);
+    check(two(), elsewhere.collect(), &[&steps[..], &["tasks", "end", "completed"]].concat());
+    // What starts there beside one that runs elsewhere by now has to go first.
+    let beside = anywhere().chain([(6, in_slots(tasks("BCa"), &[1, 2, 2])), (6, Answer::Paused)]);
+    let late = beside.chain([(65, in_slots(tasks("BCa"), &[1, 2, 2]))]);
+    check(two(), late.collect(), &[&steps[..], &["tasks", "pause", "tasks", "back out of a"]].concat());
+    // Also where the planned node was the only other one.
+    let one = [(0, nowhere()), (0, found("ours", false)), (2, Answer::Paused), (2, nowhere())];
+    check(taken_over(migrate()), one.into(), &["tasks", "mark", "pause", "tasks", "back out of nothing"]);
+    // The next collector knows by the mark.
+    let open = Change::Migrate { source: "a".parse().unwrap(), target: "c".parse().unwrap(), added: Vec::new() };
+    check(taken_over(mark(open)), vec![(0, tasks("BA"))], &["tasks", "end"]);
+}
+
+#[test]
+fn a_node_that_was_given_the_replacement_and_says_nothing_is_not_waited_for() {
+    let silent = || {
+        let given = Task { slot: Some(2), ..task("c", TaskState::Assigned, true).1 };
+        Answer::Tasks(Ok(vec![task("b", TaskState::Running, true), ("tc".parse().unwrap(), given)]))
+    };
+    let answers = vec![
+        (0, silent()),
+        (0, found("ours", false)),
+        (1, Answer::Paused),
+        (1, silent()),
+        (1, Answer::Updated(Ok(()))),
+        (1, Answer::Paused),
+        (2, silent()),
+        (2, Answer::Paused),
+        (4, silent()),
+    ];
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause", "tasks", "pause", "tasks"];
+    check(taken_over(migrate()), answers, &[&steps[..], &["back out of c"]].concat());
 }
 
 /// The same tasks, each in its slot.
@@ -293,7 +327,7 @@ fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
         (4, tasks("BD")),
         (4, Answer::Updated(Ok(()))),
     ]);
-    let (remade, then) = (["tasks", "mark", "pause", "tasks", "back out of c and a", "pause"], ["tasks", "pause"]);
+    let (remade, then) = (["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"], ["tasks", "pause"]);
     let steps = [&remade[..], &then[..], &then[..], &["tasks", "end", "completed"][..]].concat();
     check(taken_over(migrate()), answers, &steps);
     let mut again = unreached();
@@ -317,7 +351,7 @@ fn a_replacement_is_not_made_again_while_another_is_on_its_way_beside_a_healthy_
         (1, Answer::Paused),
         (2, in_slots(without_ports_on("c", "CD"), &[1, 2])),
     ];
-    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "back out of c and a"]);
+    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "back out of a and c"]);
 }
 
 #[test]
@@ -338,7 +372,7 @@ fn nothing_is_begun_anew_in_the_middle_of_somebody_elses_rollout() {
     let refused = || updated(SwarmError::OthersChange);
     let mut answers = vec![(1, unreached()), (1, found("ours", false)), (1, Answer::Paused), (1, unreached())];
     answers.extend([(1, refused()), (1, Answer::Paused), (2, tasks("BCd")), (2, Answer::Paused), (3, tasks("BC"))]);
-    let steps = ["tasks", "mark", "pause", "tasks", "back out of c and a", "pause", "tasks", "pause", "tasks", "end"];
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause", "tasks", "pause", "tasks", "end"];
     check(taken_over(migrate()), answers, &steps);
 }
 
@@ -360,7 +394,7 @@ fn where_no_third_node_takes_it_the_source_may_and_where_none_does_it_is_left() 
     back.extend([(12, unreached()), (12, Answer::Updated(Ok(()))), (13, without_ports_on("c", "aBC"))]);
     back.extend([(14, Answer::Paused), (15, tasks("AB")), (15, tasks("AB")), (15, Answer::Updated(Ok(())))]);
     let sure = ["tasks", "mark", "pause", "tasks"];
-    let first = [&sure[..], &["back out of c and a", "pause", "tasks", "back out of c", "tasks"][..]].concat();
+    let first = [&sure[..], &["back out of a and c", "pause", "tasks", "back out of c", "tasks"][..]].concat();
     check(taken_over(migrate()), back, &[&first[..], &["pause", "tasks", "tasks", "revert", "reverted"][..]].concat());
     let mut nowhere = begun();
     nowhere.extend([

@@ -39,7 +39,7 @@ impl SwarmKit {
         let now = self.now;
         self.changes += 1;
         self.ports_unsure_until = now + PORTS_UNSURE;
-        let unready = |task: &&mut Task| task.wanted && task.state == TaskState::Starting;
+        let unready = |task: &&mut Task| task.wanted && task.state.is_unready();
         for task in self.tasks.values_mut().filter(unready).filter(|_| rng.chance(50)) {
             task.portless_since.get_or_insert(now);
         }
@@ -78,7 +78,7 @@ impl SwarmKit {
                 if !is_back {
                     // The manager gives them up; their states stay as they were said last.
                     task.wanted = false;
-                } else if !task.wanted || task.due.is_none() && task.state == TaskState::Starting {
+                } else if !task.wanted || task.due.is_none() && task.state.is_unready() {
                     task.state = TaskState::Ended;
                     self.happened.push(Happened::Ends(task_id.clone()));
                 }

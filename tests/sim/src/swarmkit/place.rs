@@ -35,6 +35,9 @@ impl SwarmKit {
             } else {
                 (STARTS_WITHIN_MS, TaskState::Running)
             };
+            if self.machines.get(&node).is_some_and(|machine| !machine.up || !machine.reachable) {
+                task.state = TaskState::Assigned;
+            }
             task.node = Some(node);
             task.container = Some(ContainerId::new(digits));
             task.due = Some((now + Duration::from_millis(rng.between(from, to)), state));

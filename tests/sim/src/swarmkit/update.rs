@@ -137,7 +137,7 @@ impl SwarmKit {
     fn look_at_replacement(&mut self, id: &ServiceId, slot: u64, new: &TaskId, tasks: &[TaskId]) {
         let state = self.tasks.get(new).map_or(TaskState::Ended, |task| task.state);
         match state {
-            TaskState::Starting => return,
+            TaskState::Assigned | TaskState::Starting => return,
             TaskState::Running => {
                 for task in tasks.iter().filter(|task| *task != new) {
                     self.stop(task, true);

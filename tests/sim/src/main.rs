@@ -1,0 +1,30 @@
+//! `cargo xtask simulate`: SwarmGuard in made-up worlds with faults, as many as asked for, and what must never happen in them.
+
+mod series;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Run SwarmGuard in made-up worlds with faults; exit code 1 when a promise is broken in one
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
+struct Args {
+    /// How many worlds, each from the next seed
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first seed [default: random]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Show what happens in the first one
+    #[arg(long)]
+    trace: bool,
+    /// Days of a noisy but healthy Swarm, in which nothing is to be done
+    #[arg(long)]
+    calm: bool,
+}
+
+fn main() -> ExitCode {
+    let Args { seeds, seed, trace, calm } = Args::parse();
+    if series::run(seeds, seed, trace, calm) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
