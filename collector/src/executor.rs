@@ -99,6 +99,7 @@ async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: S
             Step::Begin { action } => within(leads_until, docker.begin(&action, course.mark_mut())).await,
             Step::ReadMark => Answer::Mark(docker.marked(service).await.map(|found| found.map(Box::new))),
             Step::ReadTasks => Answer::Tasks(docker.tasks(service).await),
+            Step::ReadNode(node) => Answer::Node(docker.is_ready(&node).await),
             Step::End(end) => within(leads_until, docker.end(service, course.id(), end)).await,
             Step::BackOut { nodes } => within(leads_until, docker.back_out(service, course.id(), &nodes)).await,
             Step::Pause(length) => {

@@ -325,7 +325,7 @@ impl Task {
 
     /// Whether it is on its way to run, and meant to.
     pub fn is_unready(&self) -> bool {
-        self.state.is_unready() && !self.desired_gone
+        self.state == TaskState::Starting && !self.desired_gone
     }
 
     /// Whether it runs and is meant to.
@@ -338,21 +338,12 @@ impl Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// It was given a node, which has not said yet that it takes it: at once where that node is well.
-    Assigned,
-    /// Before running: new, accepted, preparing, starting.
+    /// Before running: new, assigned, preparing, starting.
     Starting,
     /// Running; healthy where there is a health check.
     Running,
     /// Complete, failed, shut down, rejected, orphaned or removed.
     Ended,
-}
-
-impl TaskState {
-    /// Whether it is before running.
-    pub fn is_unready(self) -> bool {
-        matches!(self, Self::Assigned | Self::Starting)
-    }
 }
 
 /// A node of the Swarm.

@@ -57,6 +57,8 @@ pub enum Step {
     ReadMark,
     /// Read the service's tasks.
     ReadTasks,
+    /// Ask whether Swarm hears from a node.
+    ReadNode(NodeId),
     /// Put the user's spec back; `revert` also takes back a replica that was added.
     End(End),
     /// Keep tasks off these nodes, and off no others; off none where there are none.
@@ -75,7 +77,7 @@ impl Step {
     pub fn is_late(&self, leads_until: Timestamp, now: Timestamp) -> bool {
         match self {
             Self::Begin { .. } | Self::End(_) | Self::BackOut { .. } => now > leads_until && !has(Bug::ChangesUnled),
-            Self::ReadMark | Self::ReadTasks | Self::Pause(_) | Self::Done(_) => false,
+            Self::ReadMark | Self::ReadTasks | Self::ReadNode(_) | Self::Pause(_) | Self::Done(_) => false,
         }
     }
 }
@@ -89,6 +91,8 @@ pub enum Answer {
     Mark(Result<Option<Box<mark::Marked>>, SwarmError>),
     /// The service's tasks.
     Tasks(Result<Vec<(TaskId, Task)>, SwarmError>),
+    /// Whether Swarm hears from the node.
+    Node(Result<bool, SwarmError>),
     /// It was waited.
     Paused,
 }
@@ -140,8 +144,12 @@ struct Watch {
     /// Nobody else had changed the service when nobody reached a replacement.
     is_ours: bool,
     redone: Redone,
-    /// The same before the last update, should that not be taken.
-    redone_before: Redone,
+    /// The same once the last update is taken.
+    asked: Redone,
+    /// Whether that one was taken is not known: it got no answer.
+    is_unsure: bool,
+    /// Since when Swarm hears from the source, or later.
+    vacated_since: Option<Timestamp>,
     /// Since when nothing is left on the source, and no node takes what is to replace it.
     stranded_since: Option<Timestamp>,
 }
@@ -184,7 +192,11 @@ impl Course {
         let answer = match answer {
             Answer::Tasks(Ok(_)) if is_old => Answer::Tasks(Err(SwarmError::Late)),
             Answer::Tasks(Ok(tasks)) => Answer::Tasks(Ok(self.as_they_serve(tasks, now))),
-            other @ (Answer::Tasks(Err(_)) | Answer::Updated(_) | Answer::Mark(_) | Answer::Paused) => other,
+            other @ (Answer::Tasks(Err(_))
+            | Answer::Node(_)
+            | Answer::Updated(_)
+            | Answer::Mark(_)
+            | Answer::Paused) => other,
         };
         self.asked_at = Some(now);
         match mem::replace(&mut self.phase, Phase::Over) {
@@ -220,7 +232,7 @@ impl Course {
                 Step::ReadMark
             }
             Answer::Updated(Err(error)) => self.done(State::Refused, describe(&error)),
-            Answer::Mark(_) | Answer::Tasks(_) | Answer::Paused => self.done(State::Unfinished, None),
+            Answer::Mark(_) | Answer::Tasks(_) | Answer::Node(_) | Answer::Paused => self.done(State::Unfinished, None),
         }
     }
 
@@ -229,7 +241,7 @@ impl Course {
             Answer::Mark(Ok(Some(found))) if found.mark.id == self.mark.id => self.watch(now),
             Answer::Mark(Ok(_)) => self.done(State::Refused, describe(&error)),
             // Whether it was taken is not known; the next look at the Swarm shows the mark, or none.
-            Answer::Mark(Err(_)) | Answer::Updated(_) | Answer::Tasks(_) | Answer::Paused => {
+            Answer::Mark(Err(_)) | Answer::Updated(_) | Answer::Tasks(_) | Answer::Node(_) | Answer::Paused => {
                 self.done(State::Unfinished, describe(&error))
             }
         }
@@ -245,7 +257,9 @@ impl Course {
             clear: false,
             is_ours: false,
             redone,
-            redone_before: redone,
+            asked: redone,
+            is_unsure: false,
+            vacated_since: None,
             stranded_since: None,
         });
         Step::ReadTasks
@@ -264,13 +278,21 @@ impl Course {
                 if now.since(watch.looked_at) > self.deadline {
                     return self.done(State::Unfinished, "the manager does not answer".to_owned());
                 }
-                let is_mark_due = watch.look.is_multiple_of(LOOKS_PER_MARK);
-                self.phase = Phase::Watching(watch);
-                if is_mark_due { Step::ReadMark } else { Step::Pause(WATCH_PAUSE) }
+                self.watch_on(watch)
+            }
+            Answer::Node(is_ready) => {
+                let since = is_ready.map(|is_ready| is_ready.then(|| watch.vacated_since.unwrap_or(now)));
+                watch.vacated_since = since.unwrap_or(watch.vacated_since);
+                self.watch_on(watch)
             }
             Answer::Mark(found) => {
                 match found {
                     Ok(Some(found)) if found.mark.id == self.mark.id => {
+                        if watch.is_unsure && self.mark.change != found.mark.change {
+                            self.mark.change = found.mark.change;
+                            watch.redone = watch.asked;
+                        }
+                        watch.is_unsure = false;
                         self.rolls_out = found.rolls_out;
                         self.changed |= found.changed;
                         watch.is_ours = !found.changed && !self.unreached.is_empty();
@@ -294,7 +316,7 @@ impl Course {
             }
             Answer::Updated(Ok(())) => {
                 self.mark.keep_off(&self.kept_off);
-                (watch.begun, watch.stranded_since) = (now, None);
+                (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
                 self.phase = Phase::Watching(watch);
                 Step::Pause(WATCH_PAUSE)
             }
@@ -305,16 +327,23 @@ impl Course {
                 if matches!(error, SwarmError::OthersChange | SwarmError::OthersPaused) {
                     (self.rolls_out, self.mark.publishes, watch.is_ours) = (true, false, false);
                 }
-                watch.redone = watch.redone_before;
+                watch.is_unsure = matches!(error, SwarmError::Raw { .. });
                 self.phase = Phase::Watching(watch);
                 Step::Pause(UPDATE_PAUSE)
             }
             Answer::Paused => {
                 watch.look = watch.look.wrapping_add(1);
                 self.phase = Phase::Watching(watch);
-                Step::ReadTasks
+                let is_silent = now.since(watch.looked_at) > self.deadline;
+                if watch.is_unsure && !is_silent { Step::ReadMark } else { Step::ReadTasks }
             }
         }
+    }
+
+    fn watch_on(&mut self, watch: Watch) -> Step {
+        let is_mark_due = watch.look.is_multiple_of(LOOKS_PER_MARK);
+        self.phase = Phase::Watching(watch);
+        if is_mark_due { Step::ReadMark } else { Step::Pause(WATCH_PAUSE) }
     }
 
     /// What follows from the tasks; nothing while it is to be waited on.
@@ -337,7 +366,8 @@ impl Course {
             self.ended.reached = self.reached(tasks);
             return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
         }
-        let serves = is_reached && progress.running >= self.mark.replicas && !self.coming;
+        let is_stranded = redo::is_stranded(tasks.iter().map(|(_, task)| task));
+        let serves = is_reached && progress.running >= self.mark.replicas && !self.coming && !is_stranded;
         if watch.redone == Redone::Anywhere && watch.clear && serves && !progress.is_decided() {
             let detail = "no other node took the replacement once the old task was gone: it runs where that ran";
             return Some(self.come_to(State::Reverted, *watch, Some(detail.to_owned()), now));
@@ -349,7 +379,7 @@ impl Course {
         if is_late {
             return Some(self.retreat(retreat, now));
         }
-        let is_stranded = progress.old_leaving && redo::is_stranded(tasks.iter().map(|(_, task)| task));
+        let is_stranded = progress.old_leaving && is_stranded;
         watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));
         self.redo(watch, &retreat, tasks, now)
     }

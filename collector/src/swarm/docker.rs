@@ -166,6 +166,15 @@ impl DockerSwarm {
         Ok(tasks.into_iter().filter_map(read::task).map(|(_, id, task)| (id, task)).collect())
     }
 
+    /// Whether the manager would give a node tasks, as far as it is heard.
+    ///
+    /// # Errors
+    /// When the manager does not answer, or knows of no such node.
+    pub async fn is_ready(&self, node: &NodeId) -> Result<bool, SwarmError> {
+        let found = self.raw.get(&self.path(&format!("/nodes/{node}"))).await;
+        found.map(|found| found["Status"]["State"] == "ready").map_err(|error| unanswered("inspecting a node", error))
+    }
+
     /// Begins an action: see [`spec::begin`].
     ///
     /// # Errors

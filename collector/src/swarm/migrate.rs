@@ -17,14 +17,16 @@ pub fn progress<'a>(source: &NodeId, replicas: u64, tasks: impl Iterator<Item = 
     Progress { replacement_running: elsewhere >= replicas, old_leaving: staying == 0, old_gone: held == 0, running }
 }
 
-/// A replacement that has a node which the constraints `added` allow, but is not healthy, must go before the spec is put back: SwarmKit would take it for
+/// A replacement that has a node but is not healthy must go before the spec is put back: SwarmKit would take it for
 /// up to date, and may keep it rather than the healthy task of its slot. It goes when its node is excluded instead of
 /// the source; but a node on which another task of the service runs cannot be excluded without moving that one too.
-pub fn retreat<'a>(added: &[String], mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
+///
+/// What is on its way to run on the source is in nobody's way while the constraints that were `added` keep tasks off it.
+pub fn retreat<'a>(source: &NodeId, added: &[String], mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
     let unready = tasks.clone().filter(|task| is_beside_a_healthy_one(task, tasks.clone()));
-    let is_kept_off = |node: &NodeId| added.contains(&off(node));
-    let mut nodes: Vec<NodeId> =
-        unready.filter_map(|task| task.node.clone()).filter(|node| !is_kept_off(node)).collect();
+    let is_source_off = added.contains(&off(source));
+    let counts = |node: &NodeId| node != source || !is_source_off;
+    let mut nodes: Vec<NodeId> = unready.filter_map(|task| task.node.clone()).filter(counts).collect();
     nodes.sort();
     nodes.dedup();
     if nodes.is_empty() {
@@ -60,8 +62,9 @@ mod tests {
         found.iter().map(task).collect()
     }
 
-    fn off_a() -> Vec<String> {
-        vec![off(&"a".parse().unwrap())]
+    fn kept_off_a(found: &[Task]) -> Retreat {
+        let a = "a".parse().unwrap();
+        retreat(&a, &[off(&a)], found.iter())
     }
 
     fn check(found: &[(&str, TaskState, bool)], expected: (bool, bool, u64)) {
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn a_retreat_never_touches_a_healthy_task() {
         let check = |found: &[(&str, TaskState, bool)], expected: Retreat| {
-            assert_eq!(retreat(&off_a(), tasks(found).iter()), expected, "{found:?}");
+            assert_eq!(kept_off_a(&tasks(found)), expected, "{found:?}");
         };
         let old = [("a", Running, true), ("b", Running, true)];
         check(&old, Retreat::Clear);
@@ -98,16 +101,17 @@ mod tests {
     #[test]
     fn once_the_source_is_allowed_again_what_starts_there_is_in_the_way_as_anywhere() {
         let found = tasks(&[("c", Running, true), ("a", Starting, true)]);
-        assert_eq!(retreat(&off_a(), found.iter()), Retreat::Clear);
-        assert_eq!(retreat(&[], found.iter()), Retreat::From(vec!["a".parse().unwrap()]));
+        let a = "a".parse().unwrap();
+        assert_eq!(retreat(&a, &[off(&a)], found.iter()), Retreat::Clear);
+        assert_eq!(retreat(&a, &[], found.iter()), Retreat::From(vec![a]));
     }
 
     #[test]
     fn a_replica_that_never_gets_healthy_by_itself_is_in_nobodys_way() {
         let mut found = tasks(&[("a", Running, true), ("c", Starting, true)]);
-        assert_eq!(retreat(&off_a(), found.iter()), Retreat::From(vec!["c".parse().unwrap()]));
+        assert_eq!(kept_off_a(&found), Retreat::From(vec!["c".parse().unwrap()]));
         (found[0].slot, found[1].slot) = (Some(1), Some(2));
-        assert_eq!(retreat(&off_a(), found.iter()), Retreat::Clear);
+        assert_eq!(kept_off_a(&found), Retreat::Clear);
     }
 
     #[test]

@@ -75,8 +75,6 @@ fn a_task_is_what_its_state_and_swarms_wish_make_it() {
         let found = (task.is_alive(), task.is_unready(), task.is_running());
         assert_eq!(found, expected, "alive, unready, running: {state:?} {desired_running} {desired_gone}");
     };
-    check(TaskState::Assigned, true, false, (true, true, false));
-    check(TaskState::Assigned, false, true, (true, false, false));
     check(TaskState::Starting, true, false, (true, true, false));
     check(TaskState::Starting, false, false, (true, true, false));
     check(TaskState::Starting, false, true, (true, false, false));

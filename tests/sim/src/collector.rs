@@ -219,8 +219,12 @@ impl Collector {
                     continue;
                 }
                 Step::Pause(length) => (Answer::Paused, length),
-                step
-                @ (Step::Begin { .. } | Step::ReadMark | Step::ReadTasks | Step::End(_) | Step::BackOut { .. }) => {
+                step @ (Step::Begin { .. }
+                | Step::ReadMark
+                | Step::ReadTasks
+                | Step::ReadNode(_)
+                | Step::End(_)
+                | Step::BackOut { .. }) => {
                     let answer = self.perform(kit, &service, &mut running.course, step, unreliable);
                     (answer, Duration::from_millis(self.rng.between(2, 40)))
                 }
@@ -257,6 +261,8 @@ impl Collector {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
                 Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task))).collect()))
             }
+            Step::ReadNode(_) if is_lost => Answer::Node(Err(lost())),
+            Step::ReadNode(node) => Answer::Node(Ok(kit.machines.get(&node).is_some_and(|found| found.node.ready))),
             late if late.is_late(self.leads_until, self.now) => Answer::Updated(Err(SwarmError::Late)),
             Step::Begin { action } => {
                 let before = kit.services.get(service).map(|found| found.spec.clone()).unwrap_or_default();

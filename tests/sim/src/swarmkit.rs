@@ -210,7 +210,7 @@ impl SwarmKit {
                     self.happened.push(Happened::Runs(id));
                 }
                 TaskState::Ended => self.happened.push(Happened::Ends(id)),
-                TaskState::Assigned | TaskState::Starting => {}
+                TaskState::Starting => {}
             }
             touched.insert(task.service.clone());
         }

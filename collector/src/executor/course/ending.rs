@@ -119,7 +119,7 @@ impl Course {
                 return Step::ReadTasks;
             }
             Answer::Updated(Err(error)) | Answer::Tasks(Err(error)) => error,
-            Answer::Paused | Answer::Mark(_) => return self.attempt(ending),
+            Answer::Paused | Answer::Mark(_) | Answer::Node(_) => return self.attempt(ending),
         };
         if matches!(failed, SwarmError::Superseded | SwarmError::Gone) {
             return self.done(State::Superseded, describe(&failed));
@@ -167,7 +167,7 @@ impl Course {
                 self.phase = Phase::BackingOut(back_out);
                 Step::Pause(WATCH_PAUSE)
             }
-            Answer::Paused | Answer::Mark(_) => {
+            Answer::Paused | Answer::Mark(_) | Answer::Node(_) => {
                 let step =
                     if back_out.waiting { Step::ReadTasks } else { Step::BackOut { nodes: back_out.nodes.clone() } };
                 self.phase = Phase::BackingOut(back_out);

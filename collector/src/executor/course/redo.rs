@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use swarmguard_planner::facts::{Task, TaskState};
+use swarmguard_planner::facts::Task;
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use super::{Course, Phase, Step, Watch};
@@ -12,9 +12,9 @@ use crate::swarm::{self, Retreat, mark};
 /// once whose node no longer meets the constraints, and hears from one node up to 15 s after another.
 const STRANDED_MAX: Duration = Duration::from_secs(1);
 
-/// How long any node but the source is waited for after that: a replica that runs where it ran before serves, and one that
-/// waits for a better place does not.
-const AWAY_MAX: Duration = Duration::from_secs(2);
+/// For so long the source has to be heard from before a replacement may start there: until then what it stops may hold a port.
+/// Every other node has that time too.
+const VACATED_AFTER: Duration = Duration::from_secs(2);
 
 /// What Swarm was told beyond the plan, last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,17 +57,19 @@ impl Course {
         if self.rolls_out || watch.redone == Redone::Elsewhere {
             return None;
         }
-        let stranded = watch.stranded_since.map_or(Duration::ZERO, |since| now.since(since));
-        // Nodes that were given one and say nothing of it may be gone with the leader before.
-        let silent = all().filter(|task| task.state == TaskState::Assigned && !task.desired_gone);
-        let silent = silent.filter_map(|task| task.node.clone());
-        let is_narrow = added.len() > 1 || silent.clone().next().is_some();
+        let since = |from: Option<Timestamp>| from.map_or(Duration::ZERO, |from| now.since(from));
+        let is_stranded = since(watch.stranded_since) >= STRANDED_MAX && !self.changed;
         let (redone, mut nodes): (Redone, Vec<NodeId>) = if !self.unreached.is_empty() {
             (Redone::Elsewhere, self.unreached.iter().chain([source]).cloned().collect())
-        } else if stranded >= STRANDED_MAX && watch.redone == Redone::No && is_narrow {
-            (Redone::Widened, silent.chain([source.clone()]).collect())
-        } else if stranded >= AWAY_MAX && watch.redone < Redone::Anywhere {
-            (Redone::Anywhere, silent.filter(|node| node != source).collect())
+        } else if is_stranded && watch.redone == Redone::No && added.len() > 1 {
+            (Redone::Widened, vec![source.clone()])
+        } else if is_stranded && watch.redone < Redone::Anywhere {
+            if since(watch.vacated_since) < VACATED_AFTER {
+                let source = source.clone();
+                self.phase = Phase::Watching(*watch);
+                return Some(Step::ReadNode(source));
+            }
+            (Redone::Anywhere, Vec::new())
         } else {
             return None;
         };
@@ -82,7 +84,7 @@ impl Course {
         let step = if redone == Redone::Elsewhere && !watch.is_ours {
             Step::ReadMark
         } else {
-            (watch.redone_before, watch.redone) = (watch.redone, redone);
+            watch.asked = redone;
             self.kept_off.clone_from(&nodes);
             Step::BackOut { nodes }
         };
@@ -91,9 +93,9 @@ impl Course {
     }
 }
 
-/// Whether a slot has nothing but a task that waits, for a node or for the one that it was given to say something.
+/// Whether a slot has nothing but tasks that wait for a node.
 pub(super) fn is_stranded<'a>(mut tasks: impl Iterator<Item = &'a Task> + Clone) -> bool {
-    let waits = |task: &Task| task.is_unready() && (task.node.is_none() || task.state == TaskState::Assigned);
+    let waits = |task: &Task| task.is_unready() && task.node.is_none();
     let others = tasks.clone();
     let goes_on = |task: &Task| task.is_running() || task.is_unready() && !waits(task);
     tasks.any(|task| waits(task) && !others.clone().any(|other| other.slot == task.slot && goes_on(other)))

@@ -154,7 +154,6 @@ pub(super) fn task(found: Task) -> Option<(ServiceId, TaskId, facts::Task)> {
     let status = found.status.unwrap_or_default();
     let task_state = |state: Option<TaskState>| match state {
         Some(TaskState::RUNNING) => facts::TaskState::Running,
-        Some(TaskState::ASSIGNED) => facts::TaskState::Assigned,
         Some(
             TaskState::COMPLETE
             | TaskState::SHUTDOWN
@@ -167,6 +166,7 @@ pub(super) fn task(found: Task) -> Option<(ServiceId, TaskId, facts::Task)> {
             TaskState::NEW
             | TaskState::ALLOCATED
             | TaskState::PENDING
+            | TaskState::ASSIGNED
             | TaskState::ACCEPTED
             | TaskState::PREPARING
             | TaskState::READY

@@ -88,7 +88,7 @@ fn seen(kit: &SwarmKit, service: &ServiceId) -> Vec<Seen> {
             slot: task.slot,
             node: task.node.as_ref().map(NodeId::to_string),
             state: match task.state {
-                TaskState::Assigned | TaskState::Starting => State::Starting,
+                TaskState::Starting => State::Starting,
                 TaskState::Running => State::Running,
                 TaskState::Ended => State::Ended,
             },

@@ -39,7 +39,7 @@ impl SwarmKit {
         let now = self.now;
         self.changes += 1;
         self.ports_unsure_until = now + PORTS_UNSURE;
-        let unready = |task: &&mut Task| task.wanted && task.state.is_unready();
+        let unready = |task: &&mut Task| task.wanted && task.state == TaskState::Starting;
         for task in self.tasks.values_mut().filter(unready).filter(|_| rng.chance(50)) {
             task.portless_since.get_or_insert(now);
         }
@@ -50,7 +50,7 @@ impl SwarmKit {
         let is_misplaced = |task: &&Task| {
             let node = task.node.as_ref().and_then(|id| Some((id, &self.machines.get(id)?.node)));
             let service = self.services.get(&task.service);
-            task.wanted && node.zip(service).is_some_and(|((id, node), service)| !meets(service, id, node))
+            task.wanted && node.zip(service).is_some_and(|((id, node), service)| !meets(service.placement(), id, node))
         };
         let misplaced: Vec<TaskId> =
             self.tasks.iter().filter(|(_, task)| is_misplaced(task)).map(|(id, _)| id.clone()).collect();
@@ -78,7 +78,7 @@ impl SwarmKit {
                 if !is_back {
                     // The manager gives them up; their states stay as they were said last.
                     task.wanted = false;
-                } else if !task.wanted || task.due.is_none() && task.state.is_unready() {
+                } else if !task.wanted || task.due.is_none() && task.state == TaskState::Starting {
                     task.state = TaskState::Ended;
                     self.happened.push(Happened::Ends(task_id.clone()));
                 }

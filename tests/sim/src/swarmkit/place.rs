@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use swarmguard_planner::facts::{Node, TaskState};
 use swarmguard_planner::placement::Constraint;
 use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId};
 
-use super::{Service, SwarmKit, Task};
+use super::{SwarmKit, Task};
 
 /// A container is made, starts, and passes its first health check within so many milliseconds.
 const STARTS_WITHIN_MS: (u64, u64) = (300, 3_000);
@@ -24,7 +25,9 @@ impl SwarmKit {
             .map(|(id, _)| id.clone())
             .collect();
         for id in waiting {
-            let Some(node) = self.choose(service) else { return };
+            let Some(node) = self.tasks.get(&id).and_then(|task| self.choose(service, &task.placement)) else {
+                continue;
+            };
             self.made += 1;
             let mut digits = [0_u8; 32];
             digits[..8].copy_from_slice(&self.made.to_be_bytes());
@@ -35,9 +38,6 @@ impl SwarmKit {
             } else {
                 (STARTS_WITHIN_MS, TaskState::Running)
             };
-            if self.machines.get(&node).is_some_and(|machine| !machine.up || !machine.reachable) {
-                task.state = TaskState::Assigned;
-            }
             task.node = Some(node);
             task.container = Some(ContainerId::new(digits));
             task.due = Some((now + Duration::from_millis(rng.between(from, to)), state));
@@ -48,13 +48,13 @@ impl SwarmKit {
         task.waits_for.iter().any(|old| self.tasks.get(old).is_some_and(Task::is_alive))
     }
 
-    /// Of the nodes that pass all filters the one with the fewest tasks of the service, then with the fewest in all.
-    fn choose(&self, service: &ServiceId) -> Option<NodeId> {
-        let found = self.services.get(service)?;
-        let max = found.placement()["MaxReplicas"].as_u64().filter(|max| *max > 0);
+    /// Of the nodes that pass all filters, by the placement that the task was made with, the one with the fewest tasks of
+    /// the service, then with the fewest in all.
+    fn choose(&self, service: &ServiceId, placement: &Value) -> Option<NodeId> {
+        let max = placement["MaxReplicas"].as_u64().filter(|max| *max > 0);
         let mut loads: Vec<(u64, u64, &NodeId)> = Vec::new();
         for (id, machine) in &self.machines {
-            if !machine.node.ready || !machine.node.active || !meets(found, id, &machine.node) {
+            if !machine.node.ready || !machine.node.active || !meets(placement, id, &machine.node) {
                 continue;
             }
             let (mut of_service, mut all) = (0_u64, 0_u64);
@@ -70,8 +70,8 @@ impl SwarmKit {
     }
 }
 
-/// Whether a node meets the constraints of a service's spec.
-pub(super) fn meets(service: &Service, id: &NodeId, node: &Node) -> bool {
-    let constraints = service.placement()["Constraints"].as_array();
+/// Whether a node meets the constraints of a placement.
+pub(super) fn meets(placement: &Value, id: &NodeId, node: &Node) -> bool {
+    let constraints = placement["Constraints"].as_array();
     constraints.into_iter().flatten().all(|text| Constraint::parse(text.as_str().unwrap_or_default()).met_by(id, node))
 }

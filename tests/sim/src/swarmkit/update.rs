@@ -137,7 +137,7 @@ impl SwarmKit {
     fn look_at_replacement(&mut self, id: &ServiceId, slot: u64, new: &TaskId, tasks: &[TaskId]) {
         let state = self.tasks.get(new).map_or(TaskState::Ended, |task| task.state);
         match state {
-            TaskState::Assigned | TaskState::Starting => return,
+            TaskState::Starting => return,
             TaskState::Running => {
                 for task in tasks.iter().filter(|task| *task != new) {
                     self.stop(task, true);
@@ -187,6 +187,8 @@ impl SwarmKit {
 
     fn still_meets(&self, service: &Service, task: &Task) -> bool {
         let node = task.node.as_ref();
-        node.is_some_and(|id| self.machines.get(id).is_some_and(|machine| meets(service, id, &machine.node)))
+        node.is_some_and(|id| {
+            self.machines.get(id).is_some_and(|machine| meets(service.placement(), id, &machine.node))
+        })
     }
 }
