@@ -71,6 +71,7 @@ enum Command {
         jobs: u32,
     },
     /// Run SwarmGuard in made-up worlds with faults; exit code 1 when a promise is broken in one
+    // It has its own.
     #[command(disable_help_flag = true)]
     Simulate {
         /// What the simulation is told; --help lists it

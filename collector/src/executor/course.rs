@@ -5,6 +5,7 @@
 
 mod ending;
 mod redo;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -16,12 +17,12 @@ use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use ending::{BackOut, Ending};
-use redo::Redone;
+use watching::Watch;
 
 use super::{Ended, describe};
 use crate::journal::State;
 use crate::swarm::spec::End;
-use crate::swarm::{self, Mark, Retreat, SwarmError, WATCH_PAUSE, mark};
+use crate::swarm::{Mark, Retreat, SwarmError, mark};
 
 /// How long an update is tried again when someone changes the service at the same moment or the manager fails.
 const UPDATE_MAX: Duration = Duration::from_secs(30);
@@ -29,12 +30,6 @@ const UPDATE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Tasks that were asked for longer ago than this say nothing about now.
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(5);
-
-/// The mark is looked for at every so many looks at the tasks.
-const LOOKS_PER_MARK: u32 = 10;
-
-/// How long a third node is waited for where a replacement runs that nobody reaches.
-const REMADE_MAX: Duration = Duration::from_secs(10);
 
 /// What is said of an action in whose middle somebody else changed the service.
 const THEIRS: &str = "someone else changed the service: what was ours is taken out, the rest is theirs";
@@ -134,26 +129,6 @@ enum Phase {
     Over,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    begun: Timestamp,
-    looked_at: Timestamp,
-    look: u32,
-    /// Taking our part out is safe, as far as the last look showed.
-    clear: bool,
-    /// Nobody else had changed the service when nobody reached a replacement.
-    is_ours: bool,
-    redone: Redone,
-    /// The same once the last update is taken.
-    asked: Redone,
-    /// Whether that one was taken is not known: it got no answer.
-    is_unsure: bool,
-    /// Since when Swarm hears from the source, or later.
-    vacated_since: Option<Timestamp>,
-    /// Since when nothing is left on the source, and no node takes what is to replace it.
-    stranded_since: Option<Timestamp>,
-}
-
 impl Course {
     /// Of an action that is to begin, and its first step.
     pub fn begin(action: Action, mark: Mark, deadline: Duration) -> (Self, Step) {
@@ -247,143 +222,6 @@ impl Course {
         }
     }
 
-    fn watch(&mut self, now: Timestamp) -> Step {
-        // Whoever was at work on it before may have told Swarm so.
-        let redone = if self.mark.allows_source() { Redone::Anywhere } else { Redone::No };
-        self.phase = Phase::Watching(Watch {
-            begun: now,
-            looked_at: now,
-            look: 0,
-            clear: false,
-            is_ours: false,
-            redone,
-            asked: redone,
-            is_unsure: false,
-            vacated_since: None,
-            stranded_since: None,
-        });
-        Step::ReadTasks
-    }
-
-    fn watched(&mut self, mut watch: Watch, answer: Answer, now: Timestamp) -> Step {
-        match answer {
-            Answer::Tasks(tasks) => {
-                // An answer that does not come is not progress, and no ground to take anything back on.
-                watch.clear = false;
-                if let Ok(tasks) = tasks
-                    && let Some(step) = self.saw_tasks(&mut watch, &tasks, now)
-                {
-                    return step;
-                }
-                if now.since(watch.looked_at) > self.deadline {
-                    return self.done(State::Unfinished, "the manager does not answer".to_owned());
-                }
-                self.watch_on(watch)
-            }
-            Answer::Node(is_ready) => {
-                let since = is_ready.map(|is_ready| is_ready.then(|| watch.vacated_since.unwrap_or(now)));
-                watch.vacated_since = since.unwrap_or(watch.vacated_since);
-                self.watch_on(watch)
-            }
-            Answer::Mark(found) => {
-                match found {
-                    Ok(Some(found)) if found.mark.id == self.mark.id => {
-                        if watch.is_unsure && self.mark.change != found.mark.change {
-                            self.mark.change = found.mark.change;
-                            watch.redone = watch.asked;
-                        }
-                        watch.is_unsure = false;
-                        self.rolls_out = found.rolls_out;
-                        self.changed |= found.changed;
-                        watch.is_ours = !found.changed && !self.unreached.is_empty();
-                        // What they publish from now on is for them to choose.
-                        self.mark.publishes &= !found.changed;
-                        // Our constraints must not stand in the way of somebody else's update.
-                        if found.changed && watch.clear && self.may_yield(&Retreat::Clear) {
-                            let (state, detail) = (State::Superseded, Some(THEIRS.to_owned()));
-                            let back_to = Some(watch);
-                            return self.attempt(Ending { begun: now, revert: false, back_to, state, detail });
-                        }
-                    }
-                    Ok(_) => return self.done(State::Superseded, describe(&SwarmError::Superseded)),
-                    Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => {
-                        return self.done(State::Superseded, describe(&error));
-                    }
-                    Err(_) => {}
-                }
-                self.phase = Phase::Watching(watch);
-                Step::Pause(WATCH_PAUSE)
-            }
-            Answer::Updated(Ok(())) => {
-                self.mark.keep_off(&self.kept_off);
-                (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
-                self.phase = Phase::Watching(watch);
-                Step::Pause(WATCH_PAUSE)
-            }
-            Answer::Updated(Err(error @ (SwarmError::Superseded | SwarmError::Gone))) => {
-                self.done(State::Superseded, describe(&error))
-            }
-            Answer::Updated(Err(error)) => {
-                if matches!(error, SwarmError::OthersChange | SwarmError::OthersPaused) {
-                    (self.rolls_out, self.mark.publishes, watch.is_ours) = (true, false, false);
-                }
-                watch.is_unsure = matches!(error, SwarmError::Raw { .. });
-                self.phase = Phase::Watching(watch);
-                Step::Pause(UPDATE_PAUSE)
-            }
-            Answer::Paused => {
-                watch.look = watch.look.wrapping_add(1);
-                self.phase = Phase::Watching(watch);
-                let is_silent = now.since(watch.looked_at) > self.deadline;
-                if watch.is_unsure && !is_silent { Step::ReadMark } else { Step::ReadTasks }
-            }
-        }
-    }
-
-    fn watch_on(&mut self, watch: Watch) -> Step {
-        let is_mark_due = watch.look.is_multiple_of(LOOKS_PER_MARK);
-        self.phase = Phase::Watching(watch);
-        if is_mark_due { Step::ReadMark } else { Step::Pause(WATCH_PAUSE) }
-    }
-
-    /// What follows from the tasks; nothing while it is to be waited on.
-    fn saw_tasks(&mut self, watch: &mut Watch, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
-        let progress = swarm::progress(&self.mark, tasks.iter().map(|(_, task)| task));
-        let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
-        watch.clear = self.may_yield(&retreat);
-        self.ended.saw(progress, now.since(watch.looked_at), now);
-        watch.looked_at = now;
-        let is_reached = self.unreached.is_empty();
-        let limit =
-            if watch.redone == Redone::Elsewhere && !is_reached && !self.placed { REMADE_MAX } else { self.deadline };
-        let is_late = now.since(watch.begun) > limit;
-        let is_through = watch.clear || has(Bug::EndsWhileReplacing);
-        let is_decided = is_reached && progress.is_decided();
-        // A move that is decided stands, though an old task may take its time to finish what it does. Somebody else's change
-        // may have Swarm replace a task that runs elsewhere: our part stays until that is through.
-        let is_over = is_through && (is_decided && is_late || is_reached && progress.is_done());
-        if is_over || has(Bug::EndsTooEarly) {
-            self.ended.reached = self.reached(tasks);
-            return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
-        }
-        let is_stranded = redo::is_stranded(tasks.iter().map(|(_, task)| task));
-        let serves = is_reached && progress.running >= self.mark.replicas && !self.coming && !is_stranded;
-        if watch.redone == Redone::Anywhere && watch.clear && serves && !progress.is_decided() {
-            let detail = "no other node took the replacement once the old task was gone: it runs where that ran";
-            return Some(self.come_to(State::Reverted, *watch, Some(detail.to_owned()), now));
-        }
-        if is_late && is_decided {
-            let why = "all is moved, but Swarm replaces healthy tasks elsewhere: the spec is put back after that";
-            return Some(self.done(State::Unfinished, why.to_owned()));
-        }
-        if is_late {
-            return Some(self.retreat(retreat, now));
-        }
-        let is_stranded = progress.old_leaving && is_stranded;
-        watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));
-        self.redo(watch, &retreat, tasks, now)
-    }
-
     /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
     /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
     fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>, now: Timestamp) -> Vec<(TaskId, Task)> {
@@ -412,13 +250,6 @@ impl Course {
     /// change has Swarm begin somebody else's update anew, with the next task before the last one runs.
     fn may_yield(&self, retreat: &Retreat) -> bool {
         (*retreat == Retreat::Clear || !self.is_migration()) && !(self.rolls_out && self.coming)
-    }
-
-    /// The planned target, if a task runs on it now.
-    fn reached(&self, tasks: &[(TaskId, Task)]) -> Option<NodeId> {
-        let mark::Change::Migrate { target, .. } = &self.mark.change else { return None };
-        let runs_there = tasks.iter().any(|(_, task)| task.is_running() && task.node.as_ref() == Some(target));
-        runs_there.then(|| target.clone())
     }
 }
 

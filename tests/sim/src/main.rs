@@ -25,6 +25,5 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { seeds, seed, trace, calm } = Args::parse();
-    if series::run(seeds, seed, trace, calm) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if series::run(&Args::parse()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use swarmguard_sim::{Script, Violation, run as simulate};
 
+use crate::Args;
+
 /// A line of progress comes so often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
@@ -20,7 +22,8 @@ struct Sum {
 }
 
 /// Runs so many worlds, each from the next seed, and tells what came of them; whether no promise was broken.
-pub(super) fn run(seeds: u64, seed: Option<u64>, trace: bool, calm: bool) -> bool {
+pub(super) fn run(args: &Args) -> bool {
+    let &Args { seeds, seed, trace, calm } = args;
     let first = seed.unwrap_or_else(random_seed);
     // First of all, so that whatever happens can be run again.
     say(&format!("seed {first}"));

@@ -195,7 +195,7 @@ async fn round(
     if done.is_none() {
         missed.push(format!("the leader {}: {:?} was not finished by the next one", loss.name(), marks.0));
     }
-    let version = version(stage, witness).await?;
+    let ended = specs(stage, witness).await?;
     bring_back(stage, leader, loss).await?;
     let after = Instant::now();
     while after.elapsed() < AFTERMATH {
@@ -212,7 +212,7 @@ async fn round(
         missed.push(format!("the leader {}: the sick task is still there", loss.name()));
     }
     // Of those that were lost and came back none has changed anything.
-    if self::version(stage, witness).await? != version {
+    if specs(stage, witness).await? != ended {
         missed.push(format!("the leader {}: the service was changed after all was done", loss.name()));
     }
     Ok(Round { loss, elected, finished, actions: marks.0.len(), is_remade, is_taken_back })
@@ -297,8 +297,10 @@ async fn spec(stage: &Stage, manager: u32) -> Result<Value> {
     Ok(get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?["Spec"].clone())
 }
 
-async fn version(stage: &Stage, manager: u32) -> Result<Value> {
-    Ok(get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?["Version"]["Index"].clone())
+/// The spec and the one before, which any update replaces. The version counts also what Swarm itself writes about an update.
+async fn specs(stage: &Stage, manager: u32) -> Result<[Value; 2]> {
+    let found = get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?;
+    Ok(["Spec", "PreviousSpec"].map(|key| found[key].clone()))
 }
 
 fn mark(spec: &Value) -> Option<String> {

@@ -1,4 +1,8 @@
-//! A move that does not come to its end as it was planned is begun anew, on other nodes.
+//! A move that does not come to its end as it was planned is begun anew, on other nodes; never back and forth.
+//!
+//! Each time the same update is made, which keeps tasks off other nodes than before: off all but the source, off none, or off
+//! those where nobody reaches what runs. Swarm then replaces what waits, and what stands on a node that is kept off. That
+//! takes no healthy task as long as nothing that is on its way stands beside one in its slot.
 
 use std::time::Duration;
 

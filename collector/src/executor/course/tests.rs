@@ -6,6 +6,7 @@ use swarmguard_wire::Name;
 
 use super::*;
 use crate::journal::TimeLine;
+use crate::swarm::docker::RawError;
 use crate::swarm::mark::{Change, MARK_VERSION, Marked, Original};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -61,7 +62,7 @@ fn updated(error: SwarmError) -> Answer {
 }
 
 fn unanswered() -> SwarmError {
-    SwarmError::Raw { what: "updating the service", source: swarm::docker::RawError::Timeout }
+    SwarmError::Raw { what: "updating the service", source: RawError::Timeout }
 }
 
 fn name(step: &Step) -> String {
