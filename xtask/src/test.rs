@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<()> {
     step(begun, "unit and integration tests");
     run_command(without_preparations())?;
     step(begun, "made-up worlds with faults");
-    let planted = ["--features", "planted-bugs", "--", "--nocapture"];
+    let planted = ["--features", "planted-bugs", "--", "--nocapture", "--test-threads=1"];
     run_command(cargo(&[&["test", "--quiet"], &SIMULATION[..], &planted].concat()))?;
     step(begun, "building the static release binaries of both architectures");
     let mut on_other_kernels = cargo(&["test", "--quiet", "--package", "swarmguard-kernels", "--", "--nocapture"]);

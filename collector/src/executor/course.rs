@@ -227,8 +227,13 @@ impl Course {
     fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>, now: Timestamp) -> Vec<(TaskId, Task)> {
         let unready = || tasks.iter().filter(|(_, task)| task.is_unready());
         self.placed = unready().any(|(_, task)| task.node.is_some());
+        // One that is to run after another waits for that one's end, and not for a node.
+        let is_after = |task: &Task| {
+            tasks.iter().any(|(_, other)| other.slot == task.slot && other.is_alive() && other.desired_gone)
+        };
+        let since = |id, task| self.waiting.get(id).copied().filter(|_| !is_after(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());
-        self.waiting = waiting.map(|(id, _)| (id.clone(), self.waiting.get(id).copied().unwrap_or(now))).collect();
+        self.waiting = waiting.map(|(id, task)| (id.clone(), since(id, task))).collect();
         self.coming = self.placed || self.waiting.values().any(|since| now.since(*since) < PLACED_MAX);
         self.unreached.clear();
         for (_, task) in &mut tasks {

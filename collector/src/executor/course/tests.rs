@@ -1,9 +1,12 @@
 //! The steps of an action, answer by answer.
 
+mod redo;
+
 use swarmguard_planner::facts::TaskState;
 use swarmguard_planner::plan::{Scale, Trigger, WhyScale};
 use swarmguard_wire::Name;
 
+use super::watching::LOOKS_PER_MARK;
 use super::*;
 use crate::journal::TimeLine;
 use crate::swarm::docker::RawError;
@@ -184,6 +187,23 @@ fn what_somebody_else_did_meanwhile_supersedes_it() {
 }
 
 #[test]
+fn what_is_to_run_after_another_waits_for_that_one_however_long_it_takes() {
+    let one_after_another = || {
+        let waiting = Task { node: None, ..task("x", TaskState::Starting, true).1 };
+        let found = [task("a", TaskState::Running, false), task("b", TaskState::Running, true)];
+        Answer::Tasks(Ok([&found[..], &[("tx".parse().unwrap(), waiting)]].concat()))
+    };
+    let looks = (0..LOOKS_PER_MARK.into()).flat_map(|second| {
+        let mark = (second == 0).then(|| (second, found("ours", true)));
+        [(second, one_after_another())].into_iter().chain(mark).chain([(second, Answer::Paused)])
+    });
+    let last = u64::from(LOOKS_PER_MARK);
+    let answers = looks.chain([(last, one_after_another()), (last, found("ours", true))]);
+    let steps = [vec!["tasks", "mark", "pause"], ["tasks", "pause"].repeat(9), vec!["tasks", "mark", "pause"]].concat();
+    check(taken_over(mark(Change::ScaleUp { to: 3 })), answers.collect(), &steps);
+}
+
+#[test]
 fn a_replacement_that_does_not_run_in_time_is_backed_out_of_before_the_spec_comes_back() {
     let answers = vec![
         (61, tasks("ABc")),
@@ -236,70 +256,6 @@ fn a_move_is_not_ended_while_swarm_replaces_a_healthy_task_elsewhere() {
     check(taken_over(migrate()), answers, &["tasks", "end", "pause", "tasks", "pause", "tasks"]);
 }
 
-#[test]
-fn once_the_old_task_is_gone_any_other_node_may_take_what_the_planned_one_does_not() {
-    let added = vec!["node.id!=a".into(), "node.id!=d".into()];
-    let (source, target) = ("a".parse().unwrap(), "c".parse().unwrap());
-    let two_nodes_off = mark(Change::Migrate { source, target, added });
-    let two = || taken_over(two_nodes_off.clone());
-    let nowhere = || {
-        let waiting = Task { node: None, slot: Some(2), ..task("x", TaskState::Starting, true).1 };
-        Answer::Tasks(Ok(vec![task("b", TaskState::Running, true), ("tx".parse().unwrap(), waiting)]))
-    };
-    let told = |second| [(second, Answer::Updated(Ok(()))), (second, Answer::Paused)];
-    let widened = || {
-        let looked = [(0, nowhere()), (0, found("ours", false)), (1, Answer::Paused), (1, nowhere())];
-        looked.into_iter().chain(told(1)).chain([(2, nowhere()), (2, Answer::Paused)])
-    };
-    let steps = ["tasks", "mark", "pause", "tasks", "back out of a", "pause", "tasks", "pause", "tasks"];
-    let taken = widened().chain([(4, tasks("BD")), (4, Answer::Updated(Ok(())))]);
-    check(two(), taken.collect(), &[&steps[..], &["end", "completed"]].concat());
-    // Where none takes it, it may start where it was, once Swarm has heard from there for a while; the spec comes back
-    // once it runs.
-    let heard =
-        |second, is_ready| [(second, nowhere()), (second, Answer::Node(Ok(is_ready))), (second, Answer::Paused)];
-    let anywhere = || {
-        let heard = [heard(3, false), heard(4, true), heard(5, true)].into_iter().flatten();
-        widened().chain(heard).chain([(6, nowhere())]).chain(told(6)).chain([(7, nowhere()), (7, Answer::Paused)])
-    };
-    let asked = ["node", "pause", "tasks"].repeat(3);
-    let steps = [&steps[..], &asked, &["back out of nothing", "pause", "tasks", "pause"]].concat();
-    let back = anywhere().chain([(8, tasks("BA")), (8, Answer::Updated(Ok(())))]);
-    check(two(), back.collect(), &[&steps[..], &["tasks", "end", "reverted"]].concat());
-    let elsewhere = anywhere().chain([(8, tasks("BC")), (8, Answer::Updated(Ok(())))]);
-    check(two(), elsewhere.collect(), &[&steps[..], &["tasks", "end", "completed"]].concat());
-    // What starts there beside one that runs elsewhere by now has to go first.
-    let beside = anywhere().chain([(8, in_slots(tasks("BCa"), &[1, 2, 2])), (8, Answer::Paused)]);
-    let late = beside.chain([(67, in_slots(tasks("BCa"), &[1, 2, 2]))]);
-    check(two(), late.collect(), &[&steps[..], &["tasks", "pause", "tasks", "back out of a"]].concat());
-    // The next collector knows by the mark.
-    let open = Change::Migrate { source: "a".parse().unwrap(), target: "c".parse().unwrap(), added: Vec::new() };
-    check(taken_over(mark(open)), vec![(0, tasks("BA"))], &["tasks", "end"]);
-    // An update without an answer may have been taken: the mark tells.
-    let unanswered = [(0, nowhere()), (0, found("ours", false)), (1, Answer::Paused), (1, nowhere())];
-    let unanswered = || unanswered.into_iter().chain([(1, updated(self::unanswered())), (1, Answer::Paused)]);
-    let Change::Migrate { source, target, .. } = two_nodes_off.change.clone() else { return };
-    let widened = mark(Change::Migrate { source, target, added: vec!["node.id!=a".into()] });
-    let widened = Marked { mark: widened, changed: false, rolls_out: false };
-    let taken =
-        unanswered().chain([(1, Answer::Mark(Ok(Some(Box::new(widened))))), (1, Answer::Paused), (2, nowhere())]);
-    let steps = ["tasks", "mark", "pause", "tasks", "back out of a", "pause", "mark", "pause", "tasks", "node"];
-    check(two(), taken.collect(), &steps);
-}
-
-#[test]
-fn a_slot_waits_for_a_node_whatever_becomes_of_another() {
-    let stranded = |nodes: &str, slots: &[u64]| {
-        let Answer::Tasks(Ok(found)) = in_slots(tasks(nodes), slots) else { return false };
-        let waiting = Task { node: None, slot: Some(2), ..task("x", TaskState::Starting, true).1 };
-        redo::is_stranded(found.iter().map(|(_, task)| task).chain([&waiting]))
-    };
-    assert!(stranded("B", &[1]), "another runs");
-    assert!(stranded("b", &[1]), "another starts");
-    assert!(!stranded("BC", &[1, 2]), "it runs beside it");
-    assert!(!stranded("Bc", &[1, 2]), "one starts beside it");
-}
-
 /// The same tasks, each in its slot.
 fn in_slots(answer: Answer, slots: &[u64]) -> Answer {
     let Answer::Tasks(Ok(mut found)) = answer else { return answer };
@@ -316,50 +272,6 @@ fn without_ports_on(node: &str, nodes: &str) -> Answer {
 }
 
 #[test]
-fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
-    let unreached = || {
-        let nodes = || without_ports_on("c", "ABC");
-        vec![(1, nodes()), (1, found("ours", false)), (1, Answer::Paused), (1, nodes())]
-    };
-    let mut answers = unreached();
-    answers.extend([
-        (1, Answer::Updated(Ok(()))),
-        (1, Answer::Paused),
-        (2, without_ports_on("c", "BCd")),
-        (2, Answer::Paused),
-        (3, without_ports_on("c", "BCD")),
-        (3, Answer::Paused),
-        (4, tasks("BD")),
-        (4, Answer::Updated(Ok(()))),
-    ]);
-    let (remade, then) = (["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"], ["tasks", "pause"]);
-    let steps = [&remade[..], &then[..], &then[..], &["tasks", "end", "completed"][..]].concat();
-    check(taken_over(migrate()), answers, &steps);
-    let mut again = unreached();
-    let raced = updated(SwarmError::Version { planned: 1, found: 2 });
-    again.extend([(1, raced), (1, Answer::Paused), (2, tasks("BC"))]);
-    check(taken_over(migrate()), again, &[&remade[..], &["tasks", "end"][..]].concat());
-    let mut removed = unreached();
-    removed.push((1, updated(SwarmError::Superseded)));
-    check(taken_over(migrate()), removed, &[&remade[..5], &["superseded"][..]].concat());
-    // The owner has chosen that nothing is published any more.
-    let unpublished = || (1, without_ports_on("c", "BC"));
-    let theirs = vec![unpublished(), (1, found("ours", true)), (1, Answer::Paused), unpublished()];
-    check(taken_over(migrate()), theirs, &["tasks", "mark", "pause", "tasks", "end"]);
-}
-
-#[test]
-fn a_replacement_is_not_made_again_while_another_is_on_its_way_beside_a_healthy_task() {
-    let answers = vec![
-        (1, in_slots(without_ports_on("c", "ACd"), &[2, 1, 2])),
-        (1, found("ours", false)),
-        (1, Answer::Paused),
-        (2, in_slots(without_ports_on("c", "CD"), &[1, 2])),
-    ];
-    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "back out of a and c"]);
-}
-
-#[test]
 fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
     let (_, begin) = begun();
     let end = Step::End(End { revert: false, during_rollout: false });
@@ -369,53 +281,6 @@ fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
     }
     let looks = [Step::ReadMark, Step::ReadTasks, Step::Pause(DEADLINE)];
     assert!(!looks.iter().any(|step| step.is_late(at(1), at(2))));
-}
-
-#[test]
-fn nothing_is_begun_anew_in_the_middle_of_somebody_elses_rollout() {
-    let unreached = || without_ports_on("c", "BC");
-    let refused = || updated(SwarmError::OthersChange);
-    let mut answers = vec![(1, unreached()), (1, found("ours", false)), (1, Answer::Paused), (1, unreached())];
-    answers.extend([(1, refused()), (1, Answer::Paused), (2, tasks("BCd")), (2, Answer::Paused), (3, tasks("BC"))]);
-    let steps = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause", "tasks", "pause", "tasks", "end"];
-    check(taken_over(migrate()), answers, &steps);
-}
-
-#[test]
-fn where_no_third_node_takes_it_the_source_may_and_where_none_does_it_is_left() {
-    let unreached = || in_slots(without_ports_on("c", "BC"), &[1, 2]);
-    let begun = || {
-        let (taken, paused) = (Answer::Updated(Ok(())), Answer::Paused);
-        vec![
-            (1, unreached()),
-            (1, found("ours", false)),
-            (1, Answer::Paused),
-            (1, unreached()),
-            (1, taken),
-            (1, paused),
-        ]
-    };
-    let mut back = begun();
-    back.extend([(12, unreached()), (12, Answer::Updated(Ok(()))), (13, without_ports_on("c", "aBC"))]);
-    back.extend([(14, Answer::Paused), (15, tasks("AB")), (15, tasks("AB")), (15, Answer::Updated(Ok(())))]);
-    let sure = ["tasks", "mark", "pause", "tasks"];
-    let first = [&sure[..], &["back out of a and c", "pause", "tasks", "back out of c", "tasks"][..]].concat();
-    check(taken_over(migrate()), back, &[&first[..], &["pause", "tasks", "tasks", "revert", "reverted"][..]].concat());
-    let mut nowhere = begun();
-    nowhere.extend([
-        (12, unreached()),
-        (12, Answer::Updated(Ok(()))),
-        (73, unreached()),
-        (73, unreached()),
-        (73, Answer::Updated(Ok(()))),
-    ]);
-    check(taken_over(migrate()), nowhere, &[&first[..], &["tasks", "end", "left"][..]].concat());
-}
-
-#[test]
-fn where_tasks_published_nothing_before_none_is_missed() {
-    let silent = Mark { publishes: false, ..migrate() };
-    check(taken_over(silent), vec![(1, without_ports_on("c", "BC"))], &["tasks", "end"]);
 }
 
 #[test]

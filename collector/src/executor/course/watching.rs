@@ -16,7 +16,7 @@ use crate::journal::State;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE, mark};
 
 /// The mark is looked for at every so many looks at the tasks.
-const LOOKS_PER_MARK: u32 = 10;
+pub(super) const LOOKS_PER_MARK: u32 = 10;
 
 /// How long a third node is waited for where a replacement runs that nobody reaches.
 const REMADE_MAX: Duration = Duration::from_secs(10);

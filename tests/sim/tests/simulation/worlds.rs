@@ -1,12 +1,5 @@
 //! What holds in every world.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and these print the figures they measure"
-)]
-
 use std::time::Duration;
 
 use swarmguard_sim::script::Script;

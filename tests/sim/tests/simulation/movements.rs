@@ -1,8 +1,6 @@
 //! What becomes of a service's tasks does not depend on chance, where a script asks for it; a real Swarm is held against the
 //! same scripts in the end-to-end tests.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::Path;
 
 use swarmguard_sim::movement;

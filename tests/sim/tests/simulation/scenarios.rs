@@ -3,8 +3,6 @@
 //! `tests/scenarios/NAME.txt` is the incident and `NAME.expected` what is said. With `SWARMGUARD_BLESS=1` in the environment
 //! the latter is written anew, for a person to read.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 
 use swarmguard_sim::incident;

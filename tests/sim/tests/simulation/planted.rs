@@ -1,0 +1,64 @@
+//! That the simulation would see it if a promise did not hold.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use swarmguard_planner::planted::{Bug, plant};
+use swarmguard_sim::script::{self, Script};
+use swarmguard_sim::{Outcome, run};
+
+const FIRST_SEED: u64 = 1;
+
+#[test]
+fn each_planted_bug_is_found_within_a_thousand_seeds() {
+    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(bug) = Bug::COMMON.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match found(*bug) {
+                Some((seed, how)) => println!("{bug:?}: found by seed {seed}: {how}"),
+                None => missed.lock().unwrap().push(*bug),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    assert_eq!(missed.into_inner().unwrap(), []);
+}
+
+/// The first seed whose world shows the bug, and how.
+fn found(bug: Bug) -> Option<(u64, String)> {
+    plant(Some(bug));
+    // One that acts when nothing is amiss shows where nothing is to be done.
+    let calm = bug == Bug::OneTickIsEnough;
+    let script = if calm { Script::calm_day } else { Script::new };
+    let mut worlds = (FIRST_SEED..FIRST_SEED + 1_000).map(|seed| (seed, run(&script(seed), false)));
+    let is_seen = |outcome: &Outcome| !outcome.violations.is_empty() || calm && outcome.actions[0] > 0;
+    let seen = worlds.find(|(_, outcome)| is_seen(outcome));
+    plant(None);
+    seen.map(|(seed, outcome)| (seed, outcome.violations.first().map(ToString::to_string).unwrap_or_default()))
+}
+
+#[test]
+fn a_world_that_was_kept_breaks_its_promise_while_the_bug_is_there() {
+    for line in script::kept(include_str!("../../regressions.txt")) {
+        let (script, name) = line.unwrap();
+        let bug = Bug::COMMON.into_iter().chain(Bug::RARE).find(|bug| format!("{bug:?}") == name);
+        plant(bug);
+        let outcome = run(&script, false);
+        plant(None);
+        let is_broken = !outcome.violations.is_empty() || script.is_calm && outcome.actions[0] > 0;
+        assert!(is_broken, "{name}: {script:?}");
+    }
+}
+
+#[test]
+fn a_world_that_fails_is_shortened_to_what_it_takes() {
+    plant(Some(Bug::ForgetsMark));
+    let fails = |script: &Script| !run(script, false).violations.is_empty();
+    let failing = (FIRST_SEED..).map(Script::new).find(|script| script.events.len() > 3 && fails(script)).unwrap();
+    let shortest = failing.shortened(&fails);
+    plant(None);
+    assert!(shortest.events.len() <= 2, "a sick or a busy container is enough: {:?}", shortest.events);
+}
