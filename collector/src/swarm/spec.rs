@@ -82,9 +82,9 @@ pub fn marked(service: &Value) -> Result<Option<Marked>, SwarmError> {
 }
 
 /// Whether somebody else has changed the service since this mark was written. Every update keeps the spec before it: behind
-/// ours is the user's without the mark. Only when Swarm itself rolls back to ours nothing is kept.
+/// ours is the user's without the mark. What was rolled back to ours, by whomever, says so until the next update.
 fn is_changed(service: &Value, mark: &Mark) -> bool {
-    let is_rolled_back = service["PreviousSpec"].is_null() && update_state(service).starts_with("rollback");
+    let is_rolled_back = update_state(service).starts_with("rollback");
     is_rolled_back || self::mark(&service["PreviousSpec"]).as_ref() == Some(mark)
 }
 

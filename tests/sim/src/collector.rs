@@ -246,7 +246,7 @@ impl Collector {
         let lost = || SwarmError::Raw { what: "asking the manager", source: RawError::Timeout };
         let is_lost = self.rng.chance(unreliable.lost_read);
         let found = kit.services.get(service).map(|found| {
-            let status = json!({ "State": read::update_state(found.update) });
+            let status = json!({ "State": read::update_state(found.update, found.rolled_back) });
             json!({
                 "Version": { "Index": found.version }, "Spec": found.spec, "PreviousSpec": found.previous,
                 "UpdateStatus": status,

@@ -85,6 +85,7 @@ impl SwarmKit {
         let service = Service {
             spec,
             previous: Value::Null,
+            rolled_back: false,
             version: self.version,
             update: UpdateState::Settled,
             hopeless_percent,
@@ -110,6 +111,7 @@ impl SwarmKit {
         self.version += 1;
         service.template = template_of(&spec);
         service.previous = std::mem::replace(&mut service.spec, spec);
+        service.rolled_back = false;
         service.version = self.version;
         self.begin_update(id);
         self.reconcile(id);
@@ -126,7 +128,8 @@ impl SwarmKit {
             return Ok(());
         }
         self.version += 1;
-        service.spec = service.previous.take();
+        std::mem::swap(&mut service.spec, &mut service.previous);
+        service.rolled_back = true;
         service.template = template_of(&service.spec);
         service.version = self.version;
         self.begin_update(id);

@@ -147,6 +147,10 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
     let rolled_back = marked(&service(&Value::Null, "rollback_started")).unwrap().unwrap();
     assert!(rolled_back.changed && rolled_back.rolls_out, "Swarm's own rollback keeps no spec before it");
     assert!(!marked(&service(&Value::Null, "rollback_completed")).unwrap().unwrap().rolls_out);
+    // One that a person asked for keeps what they had put in its place, with our mark or without.
+    let theirs = json!({"TaskTemplate": {"ContainerSpec": {"Image": "web:broken"}}});
+    let asked_for = marked(&service(&theirs, "rollback_started")).unwrap().unwrap();
+    assert!(asked_for.changed && asked_for.rolls_out);
 }
 
 #[test]

@@ -34,7 +34,12 @@ fn a_crash_costs_users_what_a_migration_spares_them_and_both_results_are_stored(
         for (series, trial) in stored["series"].as_array().into_iter().flatten().zip(&trials) {
             let row = &series["values"][0];
             ensure!(series["tags"]["test_case"] == trial.test_case.as_str(), "{stored:#}");
-            ensure!(row[1].as_f64() == trial.mttr_seconds && row[2] == trial.downtime_seconds, "{stored:#}");
+            let stored_seconds = [&row[1], &row[2]].map(|value| value.as_f64().unwrap_or(-1.0));
+            let measured = [trial.mttr_seconds.unwrap_or(-1.0), trial.downtime_seconds];
+            // A decimal number may be read back as the next one beside it.
+            let is_same =
+                stored_seconds.iter().zip(measured).all(|(stored, measured)| (stored - measured).abs() < 1e-9);
+            ensure!(is_same, "{stored:#} is not {measured:?}");
             ensure!(row[3] == trial.failed_requests, "{stored:#}");
         }
         ensure!(stored["series"].as_array().map_or(0, Vec::len) == 2, "{stored:#}");

@@ -67,11 +67,13 @@ pub(super) fn task(task: &Task) -> facts::Task {
 }
 
 /// As the manager's API says where an update stands.
-pub(super) fn update_state(state: UpdateState) -> &'static str {
-    match state {
-        UpdateState::Settled => "completed",
-        UpdateState::Updating => "updating",
-        UpdateState::Paused => "paused",
-        UpdateState::RollingBack => "rollback_started",
+pub(super) fn update_state(state: UpdateState, rolled_back: bool) -> &'static str {
+    match (state, rolled_back) {
+        (UpdateState::Settled, false) => "completed",
+        (UpdateState::Settled, true) => "rollback_completed",
+        (UpdateState::Updating, false) => "updating",
+        (UpdateState::Paused, false) => "paused",
+        (UpdateState::Paused, true) => "rollback_paused",
+        (UpdateState::Updating, true) | (UpdateState::RollingBack, _) => "rollback_started",
     }
 }

@@ -62,6 +62,8 @@ pub struct Service {
     pub version: u64,
     /// Where the last update stands.
     pub update: UpdateState,
+    /// Whether that one went back to the spec before.
+    pub rolled_back: bool,
     /// Percent of its tasks that never become healthy.
     pub hopeless_percent: u64,
     /// The template of its spec, the placement left out, as text.
