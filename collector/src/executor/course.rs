@@ -231,6 +231,7 @@ impl Course {
         let is_after = |task: &Task| {
             tasks.iter().any(|(_, other)| other.slot == task.slot && other.is_alive() && other.desired_gone)
         };
+        let is_after = |task: &Task| is_after(task) && !has(Bug::IgnoresStopping);
         let since = |id, task| self.waiting.get(id).copied().filter(|_| !is_after(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());
         self.waiting = waiting.map(|(id, task)| (id.clone(), since(id, task))).collect();
