@@ -77,7 +77,7 @@ impl Retreat {
 /// How the action of `mark` can be taken back.
 pub fn retreat<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
     match &mark.change {
-        mark::Change::Migrate { source, added, .. } => migrate::retreat(source, added, tasks),
+        mark::Change::Migrate { source, .. } => migrate::retreat(source, mark.allows_source(), tasks),
         mark::Change::ScaleUp { .. } => scale::retreat(tasks),
         // The replica is being stopped already: taking that back would start another one.
         mark::Change::ScaleDown { .. } => Retreat::Unsafe,

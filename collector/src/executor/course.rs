@@ -58,7 +58,7 @@ pub enum Step {
     End(End),
     /// Keep tasks off these nodes, and off no others; off none where there are none.
     BackOut {
-        /// Where replacements did not become healthy, or nobody reaches them.
+        /// Where replacements did not become healthy, or nobody reaches them; or the source alone.
         nodes: Vec<NodeId>,
     },
     /// Wait.
@@ -231,8 +231,8 @@ impl Course {
         let is_after = |task: &Task| {
             tasks.iter().any(|(_, other)| other.slot == task.slot && other.is_alive() && other.desired_gone)
         };
-        let is_after = |task: &Task| is_after(task) && !has(Bug::IgnoresStopping);
-        let since = |id, task| self.waiting.get(id).copied().filter(|_| !is_after(task)).unwrap_or(now);
+        let counts = |task: &Task| !is_after(task) || has(Bug::IgnoresStopping);
+        let since = |id, task| self.waiting.get(id).copied().filter(|_| counts(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());
         self.waiting = waiting.map(|(id, task)| (id.clone(), since(id, task))).collect();
         self.coming = self.placed || self.waiting.values().any(|since| now.since(*since) < PLACED_MAX);

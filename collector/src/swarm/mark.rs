@@ -87,7 +87,7 @@ pub struct Scaled {
 }
 
 /// The constraint that keeps tasks off a node.
-pub(super) fn off(node: &NodeId) -> String {
+fn off(node: &NodeId) -> String {
     format!("node.id!={node}")
 }
 

@@ -3,7 +3,6 @@
 use swarmguard_planner::facts::Task;
 use swarmguard_wire::NodeId;
 
-use super::mark::off;
 use super::{Progress, Retreat};
 
 /// The replacement runs when as many tasks run off the source as the service has replicas; the old ones are gone when
@@ -21,11 +20,10 @@ pub fn progress<'a>(source: &NodeId, replicas: u64, tasks: impl Iterator<Item = 
 /// up to date, and may keep it rather than the healthy task of its slot. It goes when its node is excluded instead of
 /// the source; but a node on which another task of the service runs cannot be excluded without moving that one too.
 ///
-/// What is on its way to run on the source is in nobody's way while the constraints that were `added` keep tasks off it.
-pub fn retreat<'a>(source: &NodeId, added: &[String], mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
+/// What is on its way to run on the source is in nobody's way as long as that is not allowed again.
+pub fn retreat<'a>(source: &NodeId, allows_source: bool, mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
     let unready = tasks.clone().filter(|task| is_beside_a_healthy_one(task, tasks.clone()));
-    let is_source_off = added.contains(&off(source));
-    let counts = |node: &NodeId| node != source || !is_source_off;
+    let counts = |node: &NodeId| node != source || allows_source;
     let mut nodes: Vec<NodeId> = unready.filter_map(|task| task.node.clone()).filter(counts).collect();
     nodes.sort();
     nodes.dedup();
@@ -63,8 +61,7 @@ mod tests {
     }
 
     fn kept_off_a(found: &[Task]) -> Retreat {
-        let a = "a".parse().unwrap();
-        retreat(&a, &[off(&a)], found.iter())
+        retreat(&"a".parse().unwrap(), false, found.iter())
     }
 
     fn check(found: &[(&str, TaskState, bool)], expected: (bool, bool, u64)) {
@@ -101,9 +98,9 @@ mod tests {
     #[test]
     fn once_the_source_is_allowed_again_what_starts_there_is_in_the_way_as_anywhere() {
         let found = tasks(&[("c", Running, true), ("a", Starting, true)]);
+        assert_eq!(kept_off_a(&found), Retreat::Clear);
         let a = "a".parse().unwrap();
-        assert_eq!(retreat(&a, &[off(&a)], found.iter()), Retreat::Clear);
-        assert_eq!(retreat(&a, &[], found.iter()), Retreat::From(vec![a]));
+        assert_eq!(retreat(&a, true, found.iter()), Retreat::From(vec![a]));
     }
 
     #[test]
