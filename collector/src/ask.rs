@@ -12,6 +12,9 @@ use swarmguard_http::{Connection, Method, Request, Url};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A service of a thousand replicas is told in less.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
 /// What can be asked.
 #[derive(Debug, Subcommand)]
 pub enum Ask {
@@ -86,7 +89,8 @@ async fn request(whom: &Whom, method: Method, path: &str, body: Bytes) -> anyhow
         authorization: None,
         body,
     };
-    let answer = Connection::new(&url).request(request, TIMEOUT).await;
+    let mut connection = Connection::new(&url).with_response_body_bytes_max(ANSWER_BYTES_MAX);
+    let answer = connection.request(request, TIMEOUT).await;
     let answer = answer.with_context(|| format!("asking {}: does a collector run there?", whom.collector))?;
     Ok((answer.status, serde_json::from_slice(&answer.body).context("the answer is not JSON")?))
 }
@@ -109,6 +113,11 @@ async fn explain(what: &str, json: bool, whom: &Whom) -> anyhow::Result<String> 
         return Ok(if json { format!("{action:#}") } else { lines(&action["explanation"], "") });
     }
     let (status, service) = request(whom, Method::GET, &format!("/api/v1/services/{what}"), Bytes::new()).await?;
+    if status == 404 {
+        bail!(
+            "{what:?} is no service of the Swarm, and no action that this collector knows: another may (--collector)"
+        );
+    }
     refused(status, &service)?;
     Ok(if json { format!("{service:#}") } else { story(&service) })
 }

@@ -28,7 +28,7 @@ use crate::clock::{now, wall_ahead};
 use crate::events;
 use crate::executor::Ended;
 use crate::journal::{ActionRecord, State, record};
-use crate::state::Shared;
+use crate::state::{PauseWish, Shared};
 use crate::swarm::{DockerSwarm, SwarmError};
 
 /// How often the whole Swarm is read.
@@ -45,8 +45,8 @@ type Look = (DockerSwarm, Swarm, Result<Pauses, SwarmError>);
 enum News {
     /// The Swarm was read, or not.
     Read(Result<Box<Look>, SwarmError>),
-    /// The Swarm keeps these pauses now, or not.
-    PausesSaved(Pauses, Result<(), SwarmError>),
+    /// The Swarm keeps what people said of pauses now, or not.
+    PausesSaved(Vec<PauseWish>, Result<(), SwarmError>),
     /// An action ended.
     Ended { service: ServiceId, kind: ActionKind, record: Box<ActionRecord>, ended: Box<Ended> },
     /// An action that another collector began is gone on with.
@@ -165,8 +165,8 @@ impl ControlLoop {
                         // What the action left is looked at anew, not at the next tick.
                         read.reset_immediately();
                     }
-                    News::PausesSaved(pauses, result) => self.pauses_saved(&pauses, result),
-                    News::TakenOver { record } => self.shared.state().journal.record_action(*record),
+                    News::PausesSaved(wishes, result) => self.pauses_saved(&wishes, result),
+                    News::TakenOver { record } => drop(self.shared.state().journal.record_action(*record)),
                     News::NothingToTakeOver { service } => {
                         self.running.remove(&service);
                         self.taking_over.remove(&service);
@@ -262,7 +262,7 @@ impl ControlLoop {
             if !matches!(decision.outcome, Outcome::Act { .. }) {
                 continue;
             }
-            let because = decision.explain();
+            let (because, told) = (decision.explain(), decision.clone());
             let Outcome::Act { action } = decision.outcome else { continue };
             if self.taking_over.contains(&decision.service) {
                 continue;
@@ -270,6 +270,9 @@ impl ControlLoop {
             if let Err(violation) = checks::vet(&action, state.fleet.facts(), policy, &self.memory, at) {
                 state.counters.violations += 1;
                 tracing::error!(service = %decision.service_name, %violation, "a planned action breaks a promise: not done");
+                if news.is_new {
+                    state.journal.record_held_back(&told, &format!("the checks held it back, {violation}"), at);
+                }
                 continue;
             }
             // One that had to wait for a cooldown or a look at the Swarm says nothing about how fast decisions are.
@@ -307,15 +310,21 @@ impl ControlLoop {
             None => self.memory.refused(service, at),
         }
         record::complete(&mut record, ended, &self.node_names(), at);
+        let (record, is_news) = {
+            let mut state = self.shared.state();
+            state.fleet.distrust(service, under_way, ended.state == State::Unfinished);
+            let is_news = state.journal.is_news(&record);
+            (state.journal.record_action(record), is_news)
+        };
+        if !is_news {
+            return;
+        }
         self.judge(&record);
         events::print(&record);
         if let Some(sink) = &mut self.sink {
             events::write(sink, &record, unix_ns(at));
             sink.flush();
         }
-        let mut state = self.shared.state();
-        state.fleet.distrust(service, under_way, ended.state == State::Unfinished);
-        state.journal.record_action(record);
     }
 
     /// Tells a person what came of it, and what was not as expected.
@@ -340,7 +349,8 @@ impl ControlLoop {
             }
         }
         // A scale-down waits for the load to be gone for long: that is no recovery.
-        let is_recovery = record.kind != ActionKind::ScaleDown.as_str();
+        // Of one that was taken over the beginning is by another clock.
+        let is_recovery = record.kind != ActionKind::ScaleDown.as_str() && !record.taken_over;
         if is_recovery && took.is_some_and(|took| took > expected.recovery.as_secs_f64() * 1e3) {
             tracing::warn!(%service, took_ms = took, "the recovery took longer than performance.target_mttr_seconds");
         }

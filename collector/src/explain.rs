@@ -3,7 +3,7 @@
 use swarmguard_planner::Policy;
 use swarmguard_planner::facts::{Facts, Leader, Mode, Service, Swarm, Task, UpdateState};
 use swarmguard_planner::labels::Engagement;
-use swarmguard_planner::plan::quiet;
+use swarmguard_planner::plan::{ActionKind, quiet};
 use swarmguard_planner::window::Sample;
 use swarmguard_wire::Timestamp;
 
@@ -13,14 +13,17 @@ use crate::journal::{ActionRecord, State};
 pub fn action(record: &ActionRecord) -> Vec<String> {
     let mut sentences = record.because.clone();
     if sentences.is_empty() {
-        let kind = match record.kind.as_str() {
-            "migrate" => "migration".to_owned(),
-            kind => kind.replace('_', "-"),
-        };
+        let what = record.action_kind().map_or("change", ActionKind::noun);
         sentences.push(format!(
-            "A {kind} of {} that another collector decided on: what it saw is in that one's journal.",
+            "A {what} of {} that another collector decided on: what it saw is in that one's journal.",
             record.service_name
         ));
+    }
+    if record.taken_over {
+        sentences.push(
+            "It was gone on with half-way: after a restart or a wait, or by another collector than began it."
+                .to_owned(),
+        );
     }
     sentences.extend(done(record));
     sentences.push(outcome(record));
@@ -32,41 +35,60 @@ fn done(record: &ActionRecord) -> Vec<String> {
     let mut sentences = Vec::new();
     let times = &record.times;
     let after = |point: Option<Timestamp>, origin: Option<Timestamp>| Some(point?.millis_after(origin?) / 1e3);
-    if let Some(seconds) = after(times.t4, times.t3) {
+    // Of one that was taken over what came before is by another clock.
+    let asked_at = times.t4.filter(|_| !record.taken_over);
+    if let Some(seconds) = after(asked_at, times.t3) {
         sentences.push(format!("Swarm was asked {:.1} ms after the decision.", seconds * 1e3));
     }
     let healthy = if record.has_healthcheck == Some(true) { " and was healthy" } else { "" };
-    let what = match record.kind.as_str() {
-        "migrate" => "The replacement ran",
-        "scale_up" => "The new replica ran",
-        _ => "What remains ran",
-    };
-    if let Some(seconds) = after(times.t5, times.t0.or(times.t4)) {
-        let since = if times.t0.is_some() { "the breach" } else { "that" };
-        sentences.push(format!("{what}{healthy} {seconds:.1} s after {since}."));
-    }
-    if let Some(seconds) = after(times.t6, times.t5).filter(|_| record.kind != "scale_up") {
-        sentences.push(format!("What was to go was gone {seconds:.1} s later."));
+    let since = |origin: &str, seconds: Option<f64>| seconds.map(|seconds| format!(" {seconds:.1} s after {origin}"));
+    let since_breach = since("the breach", after(times.t5, times.t0.filter(|_| !record.taken_over)));
+    match record.action_kind() {
+        Some(ActionKind::ScaleDown) => {
+            let after_that = since("that", after(times.t6, asked_at)).filter(|_| times.t6.is_some());
+            if times.t6.is_some() {
+                sentences.push(format!("The replica was gone{}.", after_that.unwrap_or_default()));
+            }
+        }
+        Some(ActionKind::ScaleUp) if times.t5.is_some() => {
+            sentences.push(format!("The new replica ran{healthy}{}.", since_breach.unwrap_or_default()));
+        }
+        Some(ActionKind::Migrate) if times.t5.is_some() => {
+            sentences.push(format!("The replacement ran{healthy}{}.", since_breach.unwrap_or_default()));
+            if let Some(seconds) = after(times.t6, times.t5) {
+                sentences.push(format!("What was to go was gone {seconds:.1} s later."));
+            }
+        }
+        Some(ActionKind::ScaleUp | ActionKind::Migrate) | None => {}
     }
     match record.running_min {
         Some(0) => sentences.push(format!("For {:.1} s no task was seen running.", record.downtime_ms / 1e3)),
-        Some(1) => sentences.push("At least 1 task ran at every moment.".to_owned()),
-        Some(min) => sentences.push(format!("At least {min} tasks ran at every moment.")),
+        Some(1) => sentences.push("At least 1 task ran at every look.".to_owned()),
+        Some(min) => sentences.push(format!("At least {min} tasks ran at every look.")),
         None => {}
     }
     sentences
 }
 
 fn outcome(record: &ActionRecord) -> String {
-    let text = match record.state {
-        State::Running => "It is under way",
-        State::Completed => "It is completed, and what it overwrote in the service's spec is as it was",
-        State::Reverted => "It was taken back, and the service's spec is as it was",
-        State::Left => "It was left to Swarm, and what it overwrote in the service's spec is as it was",
-        State::Refused => "It was refused, and nothing was changed",
-        State::Superseded => "Somebody else changed the service meanwhile, and what they wrote stays",
-        State::Unfinished => "It could not be finished yet, and is tried again",
-        State::HandedOver => "What came of it is not known here",
+    let scales = matches!(record.action_kind(), Some(ActionKind::ScaleUp | ActionKind::ScaleDown));
+    let left_with = replicas_of(record.replicas_after);
+    let text = match (&record.state, scales) {
+        (State::Running, _) => "It is under way".to_owned(),
+        (State::Completed, true) => format!("It is completed: the service has {left_with}"),
+        (State::Completed, false) => {
+            "It is completed, and what it overwrote in the service's spec is as it was".to_owned()
+        }
+        (State::Reverted, true) => format!("It was taken back, and the service has {left_with} again"),
+        (State::Reverted, false) => "It was taken back, and the service's spec is as it was".to_owned(),
+        (State::Left, true) => format!("It was left to Swarm, and the service keeps {left_with}"),
+        (State::Left, false) => {
+            "It was left to Swarm, and what it overwrote in the service's spec is as it was".to_owned()
+        }
+        (State::Refused, _) => "It was refused, and nothing was changed".to_owned(),
+        (State::Superseded, _) => "It was given up".to_owned(),
+        (State::Unfinished, _) => "It could not be finished yet, and is tried again".to_owned(),
+        (State::HandedOver, _) => "What came of it is not known here".to_owned(),
     };
     match &record.detail {
         None => format!("{text}."),
@@ -75,21 +97,42 @@ fn outcome(record: &ActionRecord) -> String {
     }
 }
 
+/// T0 to T6 by name; nothing for what such an action does not have.
+fn steps(record: &ActionRecord) -> [Option<&'static str>; 7] {
+    let same = [Some("alert sent"), Some("received"), Some("decided"), Some("Swarm asked")];
+    let [t1, t2, t3, t4] = same;
+    match record.action_kind() {
+        Some(ActionKind::ScaleDown) => {
+            [Some("idle since"), Some("last heard of"), t2, t3, t4, None, Some("replica gone")]
+        }
+        Some(ActionKind::ScaleUp) => [Some("breach seen"), t1, t2, t3, t4, Some("new replica running"), None],
+        Some(ActionKind::Migrate) | None => {
+            [Some("breach seen"), t1, t2, t3, t4, Some("replacement running"), Some("old task gone")]
+        }
+    }
+}
+
 fn time_line(record: &ActionRecord) -> String {
-    const STEPS: [&str; 7] =
-        ["breach seen", "alert sent", "received", "decided", "Swarm asked", "replacement running", "old task gone"];
     let points = record.times.points();
     let origin = points.into_iter().flatten().next();
     let mut parts = Vec::new();
-    for (number, (step, point)) in STEPS.iter().zip(points).enumerate() {
-        let (Some(point), Some(origin)) = (point, origin) else { continue };
+    for (number, (step, point)) in steps(record).into_iter().zip(points).enumerate() {
+        let (Some(step), Some(point), Some(origin)) = (step, point, origin) else { continue };
         parts.push(if point == origin {
             format!("T{number} {step} at {}", utc(point))
         } else {
             format!("T{number} {step} {:+.3} s", point.millis_after(origin) / 1e3)
         });
     }
-    if parts.is_empty() { "When its steps were is not known.".to_owned() } else { format!("{}.", parts.join(", ")) }
+    match (parts.is_empty(), record.taken_over) {
+        (true, _) => "When its steps were is not known.".to_owned(),
+        (false, false) => format!("{}.", parts.join(", ")),
+        (false, true) => format!("{} (up to T4 by the clock of the collector that began it).", parts.join(", ")),
+    }
+}
+
+fn replicas_of(count: u64) -> String {
+    if count == 1 { "1 replica".to_owned() } else { format!("{count} replicas") }
 }
 
 /// Why nothing is done about a service that no decision is about at this moment.
@@ -176,15 +219,11 @@ fn seen(facts: &Facts, policy: &Policy, chosen: &Policy, service: &Service, now:
     };
     format!(
         "{head}: of {} the highest CPU is {} (high above {high_cpu:.0}), memory {} (high above {high_memory:.0}), network {}{silent}.",
-        replicas(fresh.len()),
+        replicas_of(fresh.len() as u64),
         shown(cpu),
         shown(memory),
         shown(most(|sample| sample.network_percent))
     )
-}
-
-fn replicas(count: usize) -> String {
-    if count == 1 { "1 replica".to_owned() } else { format!("{count} replicas") }
 }
 
 /// `2026-11-26 08:00:00.123 UTC`.
@@ -205,120 +244,4 @@ pub fn utc(at: Timestamp) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::journal::TimeLine;
-
-    /// 26 November 2026, 01:00:00 UTC, and so many milliseconds.
-    fn at(millis: u64) -> Option<Timestamp> {
-        Some(Timestamp::from_micros(1_795_654_800_000_000) + Duration::from_millis(millis))
-    }
-
-    pub(crate) fn migration() -> ActionRecord {
-        ActionRecord {
-            id: "1-1".into(),
-            kind: "migrate".into(),
-            service: "s1".into(),
-            service_name: "web".into(),
-            state: State::Completed,
-            detail: None,
-            container: None,
-            cpu_percent: Some(95.0),
-            memory_percent: Some(40.0),
-            network_percent: Some(5.0),
-            from_node: Some("node1".into()),
-            to_node: Some("node3".into()),
-            replicas_before: 2,
-            replicas_after: 2,
-            has_healthcheck: Some(true),
-            running_min: Some(2),
-            downtime_ms: 0.0,
-            because: vec!["web is moved from node1 to node3: scenario 1.".into()],
-            ended_at: at(2_100),
-            times: TimeLine {
-                t0: at(0),
-                t1: at(1_001),
-                t2: at(1_002),
-                t3: at(1_003),
-                t4: at(1_010),
-                t5: at(1_900),
-                t6: at(2_050),
-            },
-            times_ms: [None; 7],
-        }
-    }
-
-    fn check(change: impl FnOnce(&mut ActionRecord), expected: &[&str]) {
-        let mut record = migration();
-        change(&mut record);
-        assert_eq!(action(&record), expected);
-    }
-
-    #[test]
-    fn an_action_is_told_from_what_was_seen_to_what_came_of_it() {
-        check(
-            |_| {},
-            &[
-                "web is moved from node1 to node3: scenario 1.",
-                "Swarm was asked 7.0 ms after the decision.",
-                "The replacement ran and was healthy 1.9 s after the breach.",
-                "What was to go was gone 0.1 s later.",
-                "At least 2 tasks ran at every moment.",
-                "It is completed, and what it overwrote in the service's spec is as it was.",
-                "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T1 alert sent +1.001 s, T2 received +1.002 s, T3 decided +1.003 s, \
-                 T4 Swarm asked +1.010 s, T5 replacement running +1.900 s, T6 old task gone +2.050 s.",
-            ],
-        );
-    }
-
-    #[test]
-    fn one_that_was_taken_back_says_why() {
-        check(
-            |record| {
-                record.state = State::Reverted;
-                record.detail = Some("what was asked for did not run within 60 s".into());
-                (record.times.t5, record.times.t6, record.running_min) = (None, None, Some(1));
-                (record.times.t1, record.times.t2) = (None, None);
-            },
-            &[
-                "web is moved from node1 to node3: scenario 1.",
-                "Swarm was asked 7.0 ms after the decision.",
-                "At least 1 task ran at every moment.",
-                "It was taken back, and the service's spec is as it was: what was asked for did not run within 60 s.",
-                "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T3 decided +1.003 s, T4 Swarm asked +1.010 s.",
-            ],
-        );
-    }
-
-    #[test]
-    fn one_that_another_collector_began_says_so() {
-        check(
-            |record| {
-                record.because.clear();
-                record.has_healthcheck = None;
-                record.detail = Some("taken over from a collector before".into());
-                record.times = TimeLine { t4: at(0), t5: at(3_000), t6: at(3_200), ..TimeLine::default() };
-                (record.running_min, record.downtime_ms) = (Some(0), 400.0);
-            },
-            &[
-                "A migration of web that another collector decided on: what it saw is in that one's journal.",
-                "The replacement ran 3.0 s after that.",
-                "What was to go was gone 0.2 s later.",
-                "For 0.4 s no task was seen running.",
-                "It is completed, and what it overwrote in the service's spec is as it was (taken over from a collector before).",
-                "T4 Swarm asked at 2026-11-26 01:00:00.000 UTC, T5 replacement running +3.000 s, T6 old task gone +3.200 s.",
-            ],
-        );
-    }
-
-    #[test]
-    fn times_are_shown_in_utc() {
-        let check = |micros, text: &str| assert_eq!(utc(Timestamp::from_micros(micros)), text);
-        check(0, "1970-01-01 00:00:00.000 UTC");
-        check(951_868_799_500_000, "2000-02-29 23:59:59.500 UTC");
-        check(1_795_654_800_123_456, "2026-11-26 01:00:00.123 UTC");
-        check(1_798_761_599_999_999, "2026-12-31 23:59:59.999 UTC");
-    }
-}
+pub(crate) mod tests;

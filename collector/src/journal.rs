@@ -74,7 +74,7 @@ impl Journal {
         let mut journal = Self::default();
         for entry in entries {
             match entry {
-                Entry::Action(record) => journal.record_action(*record),
+                Entry::Action(record) => drop(journal.record_action(*record)),
                 Entry::Decision(told) => journal.tell(told),
             }
         }
@@ -95,9 +95,18 @@ impl Journal {
         of_service.push_back(told);
     }
 
-    /// Adds an action, or what is new of one that is known: the mark of one that was taken over tells less.
-    pub fn record_action(&mut self, mut record: ActionRecord) {
+    /// Adds an action, or what is new of one that is known: the mark of one that was taken over tells less, and whoever goes on
+    /// with it has seen the rest of it only. Gives all that is known of it by now.
+    pub fn record_action(&mut self, mut record: ActionRecord) -> ActionRecord {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
+            if record.state == State::Running {
+                record.detail = record.detail.or(known.detail.take());
+            }
+            record.running_min = known.running_min.into_iter().chain(record.running_min).min();
+            record.downtime_ms += known.downtime_ms;
+            record.taken_over |= known.taken_over;
+            record.times.t5 = known.times.t5.or(record.times.t5);
+            record.times.t6 = known.times.t6.or(record.times.t6);
             record.container = record.container.or(known.container.take());
             record.cpu_percent = record.cpu_percent.or(known.cpu_percent);
             record.memory_percent = record.memory_percent.or(known.memory_percent);
@@ -105,18 +114,43 @@ impl Journal {
             record.to_node = record.to_node.or(known.to_node.take());
             record.has_healthcheck = record.has_healthcheck.or(known.has_healthcheck);
             record.times.t0 = record.times.t0.or(known.times.t0);
+            record.times_ms = record.times.millis();
             if record.because.is_empty() {
                 record.because = std::mem::take(&mut known.because);
             }
-            *known = record;
+            *known = record.clone();
             self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(known.clone()))));
-            return;
+            return record;
         }
         if self.actions.len() == ACTIONS_MAX {
             self.actions.pop_front();
         }
         self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(record.clone()))));
-        self.actions.push_back(record);
+        self.actions.push_back(record.clone());
+        record
+    }
+
+    /// Whether an action ended otherwise than it did last time: one that cannot be finished is tried again and again.
+    pub fn is_news(&self, record: &ActionRecord) -> bool {
+        let known = self.action(&record.id);
+        record.state != State::Unfinished || known.is_none_or(|known| known.detail != record.detail)
+    }
+
+    /// Keeps that a decision to act was not carried out, and why.
+    pub fn record_held_back(&mut self, decision: &Decision, why: &str, now: Timestamp) {
+        let mut sentences = decision.explain();
+        sentences.push(format!("It was not done: {why}."));
+        self.tell_and_write(Told {
+            at: now,
+            service: decision.service.to_string(),
+            service_name: decision.service_name.to_string(),
+            sentences,
+        });
+    }
+
+    fn tell_and_write(&mut self, told: Told) {
+        self.disk.iter().for_each(|disk| disk.put(Entry::Decision(told.clone())));
+        self.tell(told);
     }
 
     /// Closes the records of actions on these services that are under way, as far as this collector knows.
@@ -163,8 +197,7 @@ impl Journal {
             service_name: decision.service_name.to_string(),
             sentences: decision.explain(),
         };
-        self.disk.iter().for_each(|disk| disk.put(Entry::Decision(told.clone())));
-        self.tell(told);
+        self.tell_and_write(told);
         true
     }
 
@@ -269,6 +302,29 @@ mod tests {
         check(&[(1, max(3)), (2, global.clone()), (9, global.clone()), (11, global.clone()), (12, global)], &[1, 11]);
         check(&[(1, max(3)), (30, max(3)), (90, max(3)), (91, max(3))], &[1, 90]);
         check(&[(1, streak.clone()), (2, streak)], &[]);
+    }
+
+    #[test]
+    fn an_action_that_is_gone_on_with_keeps_what_was_seen_of_it_before() {
+        let mut journal = Journal::default();
+        let began = ActionRecord { detail: None, running_min: None, ..crate::explain::tests::migration() };
+        let unfinished = |detail: &str| ActionRecord {
+            state: State::Unfinished,
+            detail: Some(detail.into()),
+            running_min: Some(1),
+            downtime_ms: 50.0,
+            ..began.clone()
+        };
+        journal.record_action(ActionRecord { state: State::Running, ..began.clone() });
+        assert!(journal.is_news(&unfinished("paused")));
+        journal.record_action(unfinished("paused"));
+        let again = ActionRecord { state: State::Running, because: Vec::new(), taken_over: true, ..began.clone() };
+        assert_eq!(journal.record_action(again).detail.as_deref(), Some("paused"));
+        assert!(!journal.is_news(&unfinished("paused")), "the same once more");
+        assert!(journal.is_news(&unfinished("moving")));
+        let ended = journal.record_action(ActionRecord { running_min: Some(2), downtime_ms: 25.0, ..began.clone() });
+        assert_eq!((ended.running_min, ended.downtime_ms, ended.taken_over), (Some(1), 75.0, true));
+        assert_eq!((ended.detail, ended.because), (None, began.because));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! HTTP: what comes in is recorded as a fact and answered; what is known is shown. Nothing is decided here.
 //!
-//! `POST /alert` and `/report` for agents, `GET /healthz`, `/metrics` and `/api/v1/…` for people and machines, who may
-//! also pause and resume. Bodies,
-//! headers, connections and waiting times are bounded; a message that is refused is counted and changes nothing.
+//! `POST /alert` and `/report` for agents, `GET /healthz`, `/metrics` and `/api/v1/…` for people and machines, who may also
+//! pause and resume. Bodies, headers, connections and waiting times are bounded; a message that is refused is counted and
+//! changes nothing.
 
 mod ingest;
 mod pause;

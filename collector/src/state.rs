@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use swarmguard_planner::quiet::{Pause, Pauses};
 use swarmguard_wire::Timestamp;
 use tokio::sync::Notify;
 
@@ -19,8 +20,8 @@ pub struct State {
     pub refused: Option<String>,
     /// Whether it was ever known what is paused.
     pub pauses_known: bool,
-    /// Whether there are pauses that the Swarm does not keep yet.
-    pub pauses_unsaved: bool,
+    /// What people said of pauses that the Swarm does not keep yet.
+    pub pauses_unsaved: Vec<PauseWish>,
     /// The lowest alert thresholds, CPU and memory in percent, that the services' owners chose, as of the last look at
     /// the Swarm.
     pub labelled_thresholds: (f32, f32),
@@ -36,6 +37,27 @@ pub struct State {
     pub journal: Journal,
     /// What came in.
     pub counters: Counters,
+}
+
+/// What a person said of a service's pause, or of the one of all. Others may say something through another collector at the
+/// same time: only this is changed of what the Swarm keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseWish {
+    /// The service's name; absent: all.
+    pub service: Option<String>,
+    /// Absent: it is taken back.
+    pub pause: Option<Pause>,
+}
+
+impl PauseWish {
+    /// Does what it says.
+    pub fn apply(&self, pauses: &mut Pauses) {
+        match (&self.service, &self.pause) {
+            (None, pause) => pauses.all.clone_from(pause),
+            (Some(service), Some(pause)) => drop(pauses.services.insert(service.clone(), pause.clone())),
+            (Some(service), None) => drop(pauses.services.remove(service)),
+        }
+    }
 }
 
 /// The state, the configuration, and a bell.
@@ -59,7 +81,7 @@ impl Shared {
             rules: Arc::new(config.rules.clone()),
             refused: None,
             pauses_known: false,
-            pauses_unsaved: false,
+            pauses_unsaved: Vec::new(),
             decided_at: Timestamp::default(),
             in_flight: 0,
             within_hour: 0,
@@ -94,5 +116,24 @@ impl Shared {
     /// Resolves when there is something to decide; several rings before it count as one.
     pub async fn facts_came(&self) {
         self.facts_came.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_people_say_through_two_collectors_is_both_kept() {
+        let pause = |service: &str| PauseWish {
+            service: Some(service.into()),
+            pause: Some(Pause { until: None, reason: Some("release".into()) }),
+        };
+        let mut kept = Pauses::default();
+        [pause("web"), pause("shop")].iter().for_each(|wish| wish.apply(&mut kept));
+        assert_eq!(kept.services.keys().collect::<Vec<_>>(), ["shop", "web"]);
+        PauseWish { service: Some("web".into()), pause: None }.apply(&mut kept);
+        PauseWish { service: None, pause: pause("web").pause }.apply(&mut kept);
+        assert!(kept.all.is_some() && kept.services.len() == 1);
     }
 }

@@ -73,6 +73,7 @@ fn action(id: &str, state: State, decided: u64, ended: Option<u64>) -> ActionRec
         running_min: None,
         downtime_ms: 0.0,
         because: vec!["web is moved.".into()],
+        taken_over: false,
         ended_at: ended.map(at),
         times: TimeLine { t3: Some(at(decided)), ..TimeLine::default() },
         times_ms: [None; 7],

@@ -107,7 +107,13 @@ impl Memory {
                     push(&mut memory.moves, now);
                 }
             }
-            ActionKind::ScaleUp => memory.scaled_up.start(now),
+            ActionKind::ScaleUp => {
+                memory.scaled_up.start(now);
+                // It has left a note of its own, which may say the same as one that is void.
+                if by == EndedBy::Us {
+                    memory.voided = None;
+                }
+            }
             ActionKind::ScaleDown => memory.scaled_down.start(now),
         }
     }

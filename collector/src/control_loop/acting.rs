@@ -38,7 +38,10 @@ impl ControlLoop {
             std::mem::take(&mut self.running).into_values().for_each(|action| action.abort());
             self.taking_over.clear();
             self.memory.leave_to_others();
-            let why = "another manager leads the Swarm: the collector there goes on with it";
+            let why = match leader {
+                Leader::Elsewhere { .. } => "another manager leads the Swarm: the collector there goes on with it",
+                Leader::Here | Leader::Unknown => "it is not known which manager leads the Swarm",
+            };
             self.shared.state().journal.hand_over(why, |_| true);
         }
     }

@@ -6,19 +6,18 @@ use swarmguard_planner::quiet::{Pause, Pauses};
 
 use super::{ControlLoop, News};
 use crate::clock::now;
+use crate::state::PauseWish;
 use crate::swarm::SwarmError;
 
 impl ControlLoop {
     /// Pauses that cannot be read are as they were last known; were they never, everything is paused.
     pub(super) fn saw_pauses(&mut self, read: Result<Pauses, SwarmError>) {
         let mut state = self.shared.state();
-        // What a person said since, the Swarm does not know yet.
-        if state.pauses_unsaved {
-            return;
-        }
         match read {
-            Ok(pauses) => {
+            Ok(mut pauses) => {
                 self.pauses_kept.back();
+                // What a person said since, the Swarm does not know yet.
+                state.pauses_unsaved.iter().for_each(|wish| wish.apply(&mut pauses));
                 state.pauses_known = true;
                 state.fleet.record_pauses(pauses);
             }
@@ -36,24 +35,25 @@ impl ControlLoop {
     /// Has the Swarm keep what people paused since.
     pub(super) fn save_pauses(&mut self) {
         let state = self.shared.state();
-        let due = state.pauses_unsaved && !self.saving;
+        let due = !state.pauses_unsaved.is_empty() && !self.saving;
         let (true, Some(docker)) = (due, self.docker.clone()) else { return };
         self.saving = true;
-        let (pauses, news) = (state.fleet.facts().pauses.clone(), self.news.clone());
+        let (wishes, known) = (state.pauses_unsaved.clone(), state.fleet.facts().pauses.clone());
+        let news = self.news.clone();
         tokio::spawn(async move {
-            let result = docker.save_pauses(&pauses).await;
-            let _ = news.send(News::PausesSaved(pauses, result)).await;
+            let result = docker.save_pauses(&wishes, known).await;
+            let _ = news.send(News::PausesSaved(wishes, result)).await;
         });
     }
 
-    pub(super) fn pauses_saved(&mut self, pauses: &Pauses, result: Result<(), SwarmError>) {
+    pub(super) fn pauses_saved(&mut self, wishes: &[PauseWish], result: Result<(), SwarmError>) {
         self.saving = false;
         let mut state = self.shared.state();
         match result {
             Ok(()) => {
                 self.pauses_kept.back();
                 // Others may have come meanwhile: the next look at the Swarm has them kept.
-                state.pauses_unsaved = state.fleet.facts().pauses != *pauses;
+                state.pauses_unsaved.retain(|wish| !wishes.contains(wish));
                 // A look that began before may not show them.
                 self.trusted_from = now();
             }

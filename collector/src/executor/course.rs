@@ -22,7 +22,7 @@ use watching::Watch;
 use super::{Ended, describe};
 use crate::journal::State;
 use crate::swarm::spec::End;
-use crate::swarm::{Mark, Retreat, SwarmError, mark};
+use crate::swarm::{self, Mark, Retreat, SwarmError, mark};
 
 /// How long an update is tried again when someone changes the service at the same moment or the manager fails.
 const UPDATE_MAX: Duration = Duration::from_secs(30);
@@ -36,6 +36,9 @@ const THEIRS: &str = "someone else changed the service: what was ours is taken o
 
 /// A task that has no node for so long is not on its way: nothing takes it.
 const PLACED_MAX: Duration = Duration::from_secs(3);
+
+/// A task that Swarm holds back after a failure starts in a moment, five seconds by default: in the first of them it does not.
+const RESTING_MAX: Duration = Duration::from_secs(1);
 
 /// How long a retreat may take: stopping a task that never became healthy, within its stop grace period.
 const RETREAT_MAX: Duration = Duration::from_secs(60);
@@ -113,6 +116,10 @@ pub struct Course {
     coming: bool,
     /// Since when those that have no node wait for one.
     waiting: BTreeMap<TaskId, Timestamp>,
+    /// Those that have a node and are held back, since the one before them failed, and when each was first seen.
+    resting: BTreeMap<TaskId, Timestamp>,
+    /// When tasks were seen last.
+    seen_at: Option<Timestamp>,
     /// Nodes that the last update keeps tasks off, should it be taken.
     kept_off: Vec<NodeId>,
 }
@@ -148,6 +155,8 @@ impl Course {
             placed: false,
             coming: false,
             waiting: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            seen_at: None,
             kept_off: Vec::new(),
         }
     }
@@ -235,6 +244,13 @@ impl Course {
         let since = |id, task| self.waiting.get(id).copied().filter(|_| counts(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());
         self.waiting = waiting.map(|(id, task)| (id.clone(), since(id, task))).collect();
+        // One that was there before anybody looked may start at any moment.
+        let is_watched = self.seen_at.is_some_and(|seen| now.since(seen) < RESTING_MAX);
+        let first_seen =
+            |id| self.resting.get(id).copied().unwrap_or(if is_watched { now } else { Timestamp::default() });
+        let held_back = unready().filter(|(_, task)| task.node.is_some() && !task.desired_running);
+        self.resting = held_back.map(|(id, _)| (id.clone(), first_seen(id))).collect();
+        self.seen_at = Some(now);
         self.coming = self.placed || self.waiting.values().any(|since| now.since(*since) < PLACED_MAX);
         self.unreached.clear();
         for (_, task) in &mut tasks {
@@ -246,6 +262,15 @@ impl Course {
         self.unreached.sort();
         self.unreached.dedup();
         tasks
+    }
+
+    /// How it can be taken back. A task that has just begun to rest is in nobody's way: with the spec as it was Swarm keeps the
+    /// one that it wants to run rather than one that it holds back (SwarmKit's updater), and drops this one.
+    fn way_back(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Retreat {
+        // Which replica goes where there is one too many is by their nodes alone.
+        let is_fresh = |since: &Timestamp| self.is_migration() && now.since(*since) < RESTING_MAX;
+        let rests = |id| self.resting.get(id).is_some_and(is_fresh);
+        swarm::retreat(&self.mark, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
     }
 
     fn is_migration(&self) -> bool {

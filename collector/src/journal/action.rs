@@ -54,10 +54,10 @@ impl State {
     }
 }
 
-/// T0 to T6 of an action, by the collector's clock.
+/// T0 to T6 of an action, by the collector's clock; of one that was taken over T0 to T4 are by that of the one that began it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimeLine {
-    /// The first breach of the row was measured. Absent in an action taken over from another collector, as are T1-T3.
+    /// The first breach of the row was measured.
     pub t0: Option<Timestamp>,
     /// The message that completed the row was sent.
     pub t1: Option<Timestamp>,
@@ -126,6 +126,9 @@ pub struct ActionRecord {
     /// What was seen, which rule applies, and which nodes were looked at, in sentences.
     #[serde(default)]
     pub because: Vec<String>,
+    /// Whether it was gone on with by another collector than began it, or by the same after a restart or a pause.
+    #[serde(default)]
+    pub taken_over: bool,
     /// When it ended; absent while it is under way.
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
@@ -136,6 +139,12 @@ pub struct ActionRecord {
 }
 
 impl ActionRecord {
+    /// What it does; nothing where a later version wrote it.
+    pub fn action_kind(&self) -> Option<ActionKind> {
+        let kinds = [ActionKind::Migrate, ActionKind::ScaleUp, ActionKind::ScaleDown];
+        kinds.into_iter().find(|kind| kind.as_str() == self.kind)
+    }
+
     /// When it began, as far as that is known.
     pub fn begun_at(&self) -> Option<Timestamp> {
         self.times.t3.or(self.times.t4).or(self.ended_at)
@@ -144,8 +153,7 @@ impl ActionRecord {
     /// What is to be remembered of it; nothing of one that changed nothing.
     pub fn past(&self) -> Option<Past> {
         let by = self.state.ended_by()?;
-        let kinds = [ActionKind::Migrate, ActionKind::ScaleUp, ActionKind::ScaleDown];
-        let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind)?;
+        let kind = self.action_kind()?;
         let ended = self.ended_at.map(|at| (by, at));
         Some(Past { service: self.service.parse().ok()?, kind, begun: self.begun_at()?, ended })
     }

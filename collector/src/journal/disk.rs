@@ -75,6 +75,15 @@ impl Entry {
             Self::Decision(told) => told.at,
         }
     }
+
+    /// A time by this collector's clock before which it was not written. When an action began may be by another's, which runs
+    /// ahead: by that nothing is too old.
+    fn written_after(&self) -> Option<Timestamp> {
+        match self {
+            Self::Action(record) => record.ended_at,
+            Self::Decision(told) => Some(told.at),
+        }
+    }
 }
 
 /// Why the file cannot be used.
@@ -222,7 +231,7 @@ struct File {
     path: PathBuf,
     database: Option<Database>,
     kept: Kept,
-    /// The latest time that is known.
+    /// The latest time by this collector's clock that is known.
     newest: Timestamp,
 }
 
@@ -245,7 +254,7 @@ impl File {
     }
 
     fn write(&mut self, entries: &[Entry]) -> Result<(), DiskError> {
-        self.newest = entries.iter().map(Entry::at).fold(self.newest, Timestamp::max);
+        self.newest = entries.iter().filter_map(Entry::written_after).fold(self.newest, Timestamp::max);
         if self.database.is_none() {
             self.open()?;
         }

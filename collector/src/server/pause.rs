@@ -12,7 +12,7 @@ use swarmguard_planner::quiet::Pause;
 use super::{Answer, body, json, refusal};
 use crate::clock::now;
 use crate::fleet::PauseError;
-use crate::state::Shared;
+use crate::state::{PauseWish, Shared};
 
 /// Longest body.
 const BODY_BYTES_MAX: usize = 2_048;
@@ -78,6 +78,7 @@ fn take(shared: &Shared, service: Option<&str>, pause: Option<Pause>) -> Answer 
         return refusal(StatusCode::SERVICE_UNAVAILABLE, why);
     }
     state.pauses_known = true;
+    let wish = PauseWish { service: service.map(str::to_owned), pause: pause.clone() };
     if let Err(error) = state.fleet.pause(service, pause) {
         let status = match error {
             PauseError::Service { .. } => StatusCode::NOT_FOUND,
@@ -85,7 +86,8 @@ fn take(shared: &Shared, service: Option<&str>, pause: Option<Pause>) -> Answer 
         };
         return refusal(status, &error.to_string());
     }
-    state.pauses_unsaved = true;
+    state.pauses_unsaved.retain(|before| before.service != wish.service);
+    state.pauses_unsaved.push(wish);
     let answer = json(StatusCode::OK, &serde_json::json!({ "pauses": state.fleet.facts().pauses }));
     drop(state);
     shared.wake();

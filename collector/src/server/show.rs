@@ -141,7 +141,7 @@ pub(super) fn service(state: &State, policy: &Policy, swarm: &Swarm, id: &Servic
 
 pub(super) fn pauses(shared: &Shared) -> Answer {
     let state = shared.state();
-    json(StatusCode::OK, &json!({ "pauses": state.fleet.facts().pauses, "saved": !state.pauses_unsaved }))
+    json(StatusCode::OK, &json!({ "pauses": state.fleet.facts().pauses, "saved": state.pauses_unsaved.is_empty() }))
 }
 
 pub(super) fn actions(shared: &Shared) -> Answer {

@@ -1,6 +1,6 @@
 //! Changes to a service's spec, and their undoing, as pure functions over the manager's own JSON.
 //!
-//! Only what an action needs is touched: the placement constraints and the update order, or the replica count, and the
+//! Only what an action needs is touched: the placement constraints and how an update goes, or the replica count, and the
 //! mark. Nothing else, or SwarmKit would take tasks for out of date and restart them. Undoing gives back the user's
 //! own text where it stands as we left it, and takes out only our part where the user has changed it since.
 
@@ -261,7 +261,12 @@ fn constrained(mut placement: Value, added: &[String]) -> Value {
 
 fn remove_constraints(placement: &mut Value, added: &[String]) {
     if let Some(constraints) = placement["Constraints"].as_array_mut() {
-        constraints.retain(|constraint| !added.iter().any(|ours| constraint == ours));
+        // Each once: the same written by the user since is theirs.
+        for ours in added {
+            if let Some(place) = constraints.iter().position(|constraint| constraint == ours) {
+                constraints.remove(place);
+            }
+        }
     }
 }
 

@@ -135,6 +135,24 @@ fn a_note_of_replicas_is_void_once_their_number_was_another() {
 }
 
 #[test]
+fn the_same_note_holds_again_where_a_replica_was_added_anew() {
+    let scaled_from = |kind: ActionKind, by: EndedBy| {
+        let mut world = World::new();
+        world.service().scaled = Some(Scaled { from: 1, to: 2 });
+        world.service().mode = Mode::Replicated { replicas: 1 };
+        see(&mut world, NOW);
+        world.memory.started(&service_id(), kind, vec![], at(NOW));
+        world.service().mode = Mode::Replicated { replicas: 2 };
+        world.memory.ended(&service_id(), kind, by, at(NOW));
+        let service = world.service().clone();
+        world.memory.scaled_from(&service_id(), &service)
+    };
+    assert_eq!(scaled_from(ActionKind::ScaleUp, EndedBy::Us), Some(1));
+    assert_eq!(scaled_from(ActionKind::ScaleUp, EndedBy::Somebody), None);
+    assert_eq!(scaled_from(ActionKind::Migrate, EndedBy::Us), None);
+}
+
+#[test]
 fn an_hour_is_over_when_it_has_passed_and_not_a_moment_before() {
     let mut memory = Memory::default();
     memory.started(&service_id(), ActionKind::Migrate, vec![], at(NOW));

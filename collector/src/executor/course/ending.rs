@@ -100,8 +100,12 @@ impl Course {
     pub(super) fn ending(&mut self, ending: Ending, answer: Answer, now: Timestamp) -> Step {
         let failed = match answer {
             Answer::Tasks(Ok(tasks)) => {
-                let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
                 let revert = ending.revert;
+                let retreat = if revert {
+                    self.way_back(&tasks, now)
+                } else {
+                    swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task))
+                };
                 if self.may_yield(&retreat) && (!revert || retreat == Retreat::Clear) {
                     self.phase = Phase::Ending(ending);
                     return Step::End(self.end_of(revert));
@@ -151,6 +155,19 @@ impl Course {
             Answer::Updated(Err(error)) => {
                 self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
             }
+            // It was not taken yet: by now the replacement may be elsewhere.
+            Answer::Tasks(Ok(tasks)) if !back_out.waiting => {
+                let (begun, way_back) = (back_out.begun, self.way_back(&tasks, now));
+                let step = self.retreat(way_back, now);
+                if let Phase::BackingOut(again) = &mut self.phase {
+                    again.begun = begun;
+                }
+                step
+            }
+            Answer::Tasks(Err(_)) if !back_out.waiting => {
+                self.phase = Phase::BackingOut(back_out);
+                Step::Pause(UPDATE_PAUSE)
+            }
             Answer::Tasks(tasks) => {
                 if tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
                     return self.end(State::Reverted, back_out.late, true, now);
@@ -168,10 +185,8 @@ impl Course {
                 Step::Pause(WATCH_PAUSE)
             }
             Answer::Paused | Answer::Mark(_) | Answer::Node(_) => {
-                let step =
-                    if back_out.waiting { Step::ReadTasks } else { Step::BackOut { nodes: back_out.nodes.clone() } };
                 self.phase = Phase::BackingOut(back_out);
-                step
+                Step::ReadTasks
             }
         }
     }

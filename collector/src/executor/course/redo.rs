@@ -18,7 +18,7 @@ const STRANDED_MAX: Duration = Duration::from_secs(1);
 
 /// For so long the source has to be heard from before a replacement may start there: until then what it stops may hold a port.
 /// Every other node has that time too.
-const VACATED_AFTER: Duration = Duration::from_secs(2);
+const VACATED_AFTER: Duration = Duration::from_secs(3);
 
 /// What Swarm was told beyond the plan, last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -228,10 +228,57 @@ fn what_has_no_node_yet_is_taken_back_by_the_spec_alone_unless_it_gets_one() {
 
 #[test]
 fn a_move_that_cannot_be_taken_back_safely_goes_on() {
-    check(taken_over(migrate()), vec![(61, tasks("ABb"))], &["tasks", "unfinished"]);
+    check(taken_over(migrate()), vec![(82, tasks("ABb"))], &["tasks", "unfinished"]);
     let scale_up = mark(Change::ScaleUp { to: 3 });
     let left = vec![(61, tasks("ABc")), (61, Answer::Updated(Ok(())))];
     check(taken_over(scale_up), left, &["tasks", "end", "left"]);
+}
+
+/// Held back by Swarm for a while, since the one before it failed.
+fn resting(second: u64) -> (u64, Answer) {
+    let resting = Task { desired_gone: false, ..task("b", TaskState::Starting, false).1 };
+    let healthy = [task("a", TaskState::Running, true), task("b", TaskState::Running, true)];
+    (second, Answer::Tasks(Ok([healthy.to_vec(), vec![("tr".parse().unwrap(), resting)]].concat())))
+}
+
+#[test]
+fn what_fails_again_and_again_is_taken_back_once_it_begins_to_rest() {
+    let check_after = |more: Vec<(u64, Answer)>, steps: &[&str]| {
+        let fails = [(61, tasks("ABb")), (61, found("ours", false)), (61, Answer::Paused)];
+        let answers = fails.into_iter().chain(more).collect();
+        check(taken_over(migrate()), answers, &[&["tasks", "mark", "pause", "tasks"], steps].concat());
+    };
+    check_after(vec![resting(61), resting(61)], &["tasks", "revert"]);
+    // It may have rested for long: where nobody looked, or while the manager did not answer.
+    check_after(vec![resting(64)], &["pause"]);
+    let silent = (63, Answer::Tasks(Err(unanswered())));
+    check_after(
+        vec![resting(61), silent, (63, Answer::Paused), resting(63)],
+        &["tasks", "pause", "tasks", "unfinished"],
+    );
+}
+
+#[test]
+fn a_replica_that_rests_is_left_to_swarm() {
+    let answers = vec![(60, tasks("ABb")), (60, found("ours", false)), (60, Answer::Paused), resting(61)];
+    check(taken_over(mark(Change::ScaleUp { to: 3 })), answers, &["tasks", "mark", "pause", "tasks", "end"]);
+}
+
+#[test]
+fn a_move_is_over_though_another_replica_does_not_run() {
+    let answers = vec![(61, tasks("C")), (61, Answer::Updated(Ok(())))];
+    check(taken_over(migrate()), answers, &["tasks", "end", "completed"]);
+    check(taken_over(migrate()), vec![(59, tasks("C"))], &["tasks", "mark"]);
+    check(taken_over(migrate()), vec![(61, tasks("B"))], &["tasks", "tasks"]);
+}
+
+#[test]
+fn where_backing_out_is_tried_again_the_tasks_are_looked_at_again() {
+    let raced = || updated(SwarmError::Version { planned: 1, found: 2 });
+    let answers = vec![(61, tasks("ABc")), (61, raced()), (61, Answer::Paused), (61, tasks("ABd"))];
+    check(taken_over(migrate()), answers, &["tasks", "back out of c", "pause", "tasks", "back out of d"]);
+    let gone = vec![(61, tasks("ABc")), (61, raced()), (61, Answer::Paused), (61, tasks("AB")), (61, tasks("AB"))];
+    check(taken_over(migrate()), gone, &["tasks", "back out of c", "pause", "tasks", "tasks", "revert"]);
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE, mark};
 /// The mark is looked for at every so many looks at the tasks.
 pub(super) const LOOKS_PER_MARK: u32 = 10;
 
+/// A task that fails is started anew so soon: after the restart delay, five seconds by default, and what it takes to fail.
+const RESTS_WITHIN: Duration = Duration::from_secs(20);
+
 /// How long a third node is waited for where a replacement runs that nobody reaches.
 const REMADE_MAX: Duration = Duration::from_secs(10);
 
@@ -103,7 +106,7 @@ impl Course {
             Ok(Some(found)) if found.mark.id == self.mark.id => {
                 if watch.is_unsure && self.mark.change != found.mark.change {
                     self.mark.change = found.mark.change;
-                    watch.redone = watch.asked;
+                    (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
                 }
                 watch.is_unsure = false;
                 self.rolls_out = found.rolls_out;
@@ -180,15 +183,26 @@ impl Course {
         let is_stranded = redo::is_stranded(tasks.iter().map(|(_, task)| task));
         let serves = is_reached && progress.running >= self.mark.replicas && !self.coming && !is_stranded;
         if watch.redone == Redone::Anywhere && watch.clear && serves && !progress.is_decided() {
-            let detail = "no other node took the replacement once the old task was gone: it runs where that ran";
+            let detail = "no replacement came to run elsewhere: it runs where it ran before";
             return Some(self.come_to(State::Reverted, *watch, Some(detail.to_owned()), now));
         }
         if is_late && is_decided {
             let why = "all is moved, but Swarm replaces healthy tasks elsewhere: the spec is put back after that";
             return Some(self.done(State::Unfinished, why.to_owned()));
         }
+        // What was to go is gone, and nothing more is on its way: it is another replica that does not run.
+        let is_moved =
+            self.reached(tasks).is_some() && progress.old_gone && watch.clear && !self.coming && !is_stranded;
+        if is_late && is_reached && is_moved {
+            let detail = "not all other replicas of the service run".to_owned();
+            self.ended.reached = self.reached(tasks);
+            return Some(self.come_to(State::Completed, *watch, Some(detail), now));
+        }
         if is_late {
-            return Some(self.retreat(retreat, now));
+            let retreat = self.way_back(tasks, now);
+            // A task that fails again and again rests between, which is when it can be taken back.
+            let is_waited_for = retreat == Retreat::Wait && now.since(watch.begun) <= limit + RESTS_WITHIN;
+            return if is_waited_for { None } else { Some(self.retreat(retreat, now)) };
         }
         let is_stranded = progress.old_leaving && is_stranded;
         watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));

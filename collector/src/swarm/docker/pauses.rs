@@ -10,6 +10,7 @@ use bollard::query_parameters::{ListConfigsOptionsBuilder, UpdateConfigOptionsBu
 use swarmguard_planner::quiet::Pauses;
 
 use super::{DockerSwarm, SwarmError, failed, within};
+use crate::state::PauseWish;
 
 /// The object's name, and the label's.
 const NAME: &str = "swarmguard.pauses";
@@ -31,19 +32,23 @@ impl DockerSwarm {
         Ok(found.into_iter().find(is_ours))
     }
 
-    /// Has the Swarm keep these, whatever it kept before.
+    /// Has the Swarm keep what people said besides what it keeps already; `known` stands for that where it cannot be read.
     ///
     /// # Errors
     /// When the manager does not answer, or somebody else changed them at the same moment.
-    pub async fn save_pauses(&self, pauses: &Pauses) -> Result<(), SwarmError> {
-        let text = serde_json::to_string(pauses).map_err(|_| SwarmError::Pauses { why: "they cannot be written" })?;
+    pub async fn save_pauses(&self, wishes: &[PauseWish], known: Pauses) -> Result<(), SwarmError> {
+        let kept = self.kept().await?;
+        let before = kept.clone().map_or_else(|| Ok(Pauses::default()), pauses);
+        let mut pauses = before.unwrap_or(known);
+        wishes.iter().for_each(|wish| wish.apply(&mut pauses));
+        let text = serde_json::to_string(&pauses).map_err(|_| SwarmError::Pauses { why: "they cannot be written" })?;
         let spec = ConfigSpec {
             name: Some(NAME.to_owned()),
             labels: Some(HashMap::from([(NAME.to_owned(), text)])),
             data: Some(DATA.to_owned()),
             ..ConfigSpec::default()
         };
-        let Some(kept) = self.kept().await? else {
+        let Some(kept) = kept else {
             return within(self.docker.create_config(spec)).await.map(drop).map_err(failed("keeping pauses"));
         };
         let version = kept.version.and_then(|version| i64::try_from(version.index?).ok());

@@ -80,6 +80,22 @@ fn a_migration_changes_constraints_and_order_and_nothing_else() {
 }
 
 #[test]
+fn swarm_rolls_nothing_back_by_itself_while_an_action_is_under_way() {
+    let user = json!({"TaskTemplate": {"Placement": {}}, "UpdateConfig": {"FailureAction": "rollback", "Delay": 5}});
+    let changed = check_round_trip(user.clone(), migrate());
+    assert_eq!(changed["UpdateConfig"], json!({"FailureAction": "pause", "Delay": 5, "Order": "start-first"}));
+    let restored = |change: Value| {
+        let (mut changed, mark) = applied(&user, migrate());
+        changed["UpdateConfig"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        undo(&mut changed, &mark, true).unwrap();
+        changed["UpdateConfig"].clone()
+    };
+    assert_eq!(restored(json!({"Delay": 7})), json!({"FailureAction": "rollback", "Delay": 7}));
+    let theirs = json!({"FailureAction": "continue", "Delay": 5});
+    assert_eq!(restored(json!({"FailureAction": "continue"})), theirs, "what the user chose since is theirs");
+}
+
+#[test]
 fn a_spec_without_placement_is_not_given_one() {
     for template in [json!({}), json!({"Placement": null})] {
         let mut spec = json!({ "TaskTemplate": template });
@@ -156,10 +172,11 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
 #[test]
 fn what_the_user_changed_in_the_meantime_stays() {
     let (mut changed, mark) = applied(&json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}}), migrate());
-    changed["TaskTemplate"]["Placement"]["Constraints"].as_array_mut().unwrap().push(json!("c==d"));
+    let constraints = changed["TaskTemplate"]["Placement"]["Constraints"].as_array_mut().unwrap();
+    constraints.extend([json!("c==d"), json!("node.id!=src")]);
     changed["UpdateConfig"]["Parallelism"] = json!(7);
     undo(&mut changed, &mark, true).unwrap();
-    assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "c==d"]));
+    assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "c==d", "node.id!=src"]));
     assert_eq!(changed["UpdateConfig"], json!({"Parallelism": 7}), "start-first was not the user's");
 }
 

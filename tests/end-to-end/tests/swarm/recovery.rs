@@ -8,6 +8,7 @@ use swarmguard_collector::journal::State;
 use swarmguard_end_to_end::app::{App, Deployed};
 use swarmguard_end_to_end::scenario::{self, Outcome, SESSIONS_HELD, Sickness};
 use swarmguard_end_to_end::stage::wait_for;
+use swarmguard_lab::Place;
 use swarmguard_lab::servers::victoria_metrics;
 
 use crate::{POLICY, on_stage};
@@ -176,6 +177,40 @@ fn a_replacement_that_never_gets_healthy_is_taken_back_and_the_old_tasks_stay() 
         })
         .await?;
         ensure!(web.running(&stage.lab).await? == before, "the old tasks are not the same any more");
+        stage.restart_collector(Some(&POLICY)).await
+    });
+}
+
+#[test]
+fn a_replacement_that_fails_again_and_again_is_taken_back_though_swarm_would_roll_back_by_itself() {
+    on_stage(async |stage| {
+        let mut policy = POLICY.to_vec();
+        policy.push("--action-deadline-seconds=12");
+        stage.restart_collector(Some(&policy)).await?;
+        let config = json!({ "Parallelism": 1, "FailureAction": "rollback", "Monitor": 5_000_000_000_u64 });
+        let web = Deployed::deploy(&stage.lab, App { update_config: Some(config), ..App::new("web", 8080) }).await?;
+        let (written, before) = (web.spec(&stage.lab).await?, web.running(&stage.lab).await?);
+        // Of this Swarm knows nothing: whatever it starts there finds the port taken.
+        let runs_on = |node: &u32| before.values().any(|place| place.node == *node);
+        let free = (1..=3).find(|node| !runs_on(node)).context("no node is free")?;
+        let program = &stage.binaries.web_stress;
+        let args = ["--listen", "0.0.0.0:8080"];
+        let squatter = stage.lab.spawn(Place::Node(free), "squatter", program, args, [("", ""); 0])?.kill_on_drop();
+        let place = before.values().next().context("no replica runs")?;
+        web.ask(&stage.lab, place.node, "/stress/cpu?target=95&duration=120&ramp=0").await?;
+        let action = wait_for("an attempt", Duration::from_secs(120), || async {
+            let mut actions = stage.actions("web").await?.into_iter();
+            Ok(actions.find(|action| !matches!(action.state, State::Running | State::Unfinished)))
+        })
+        .await?;
+        ensure!(action.state == State::Reverted && action.running_min == Some(2), "{action:?}\n{}", stage.logs());
+        web.ask(&stage.lab, place.node, "/stress/stop").await?;
+        wait_for("the user's spec to come back", Duration::from_secs(60), || async {
+            Ok((web.spec(&stage.lab).await? == written).then_some(()))
+        })
+        .await?;
+        ensure!(web.running(&stage.lab).await? == before, "the old tasks are not the same any more");
+        drop(squatter);
         stage.restart_collector(Some(&POLICY)).await
     });
 }
