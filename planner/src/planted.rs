@@ -30,6 +30,7 @@ pub enum Bug {
     ActsInStandby,
     IgnoresPause,
     NeverGrows,
+    NeverShrinks,
     HourLimit,
     MovesLimit,
     NodeLimit,
@@ -48,7 +49,7 @@ impl Bug {
         [Self::EndsWhileReplacing, Self::ChangesUnled, Self::IgnoresOthers, Self::IgnoresStopping];
 
     /// All others.
-    pub const COMMON: [Self; 31] = [
+    pub const COMMON: [Self; 32] = [
         Self::StaleSwarm,
         Self::StaleSample,
         Self::NotEnabled,
@@ -74,6 +75,7 @@ impl Bug {
         Self::ActsInStandby,
         Self::IgnoresPause,
         Self::NeverGrows,
+        Self::NeverShrinks,
         Self::HourLimit,
         Self::MovesLimit,
         Self::NodeLimit,

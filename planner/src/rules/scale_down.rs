@@ -34,7 +34,7 @@ pub(crate) fn idle<'a>(
 ) -> Option<Finding> {
     let scaling = &policy.scaling;
     let Mode::Replicated { replicas } = service.mode else { return None };
-    if replicas <= floor(service, scaled_from, scaling)? {
+    if replicas <= floor(service, scaled_from, scaling)? || has(Bug::NeverShrinks) {
         return None;
     }
     let mut busiest: Option<(f32, Known<'_>, Sample)> = None;

@@ -79,6 +79,8 @@ pub struct Collector {
     /// Nothing is changed after that.
     leads_until: Timestamp,
     rng: Rng,
+    /// Whether the checks hold back what the rules should not have planned.
+    pub is_checked: bool,
     /// What it did since somebody looked.
     pub did: Vec<Did>,
 }
@@ -110,6 +112,7 @@ impl Collector {
             trusted_from: Timestamp::default(),
             leads_until: Timestamp::default(),
             rng,
+            is_checked: true,
             did: Vec::new(),
         }
     }
@@ -176,7 +179,9 @@ impl Collector {
             {
                 continue;
             }
-            if let Err(violation) = checks::vet(&action, &self.facts, &self.policy, &self.memory, now) {
+            if self.is_checked
+                && let Err(violation) = checks::vet(&action, &self.facts, &self.policy, &self.memory, now)
+            {
                 self.did.push(Did::HeldBack(format!("{}: {violation}", decision.service_name)));
                 continue;
             }
@@ -259,7 +264,7 @@ impl Collector {
             Step::ReadTasks if is_lost => Answer::Tasks(Err(lost())),
             Step::ReadTasks => {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
-                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task))).collect()))
+                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task, kit.now))).collect()))
             }
             Step::ReadNode(_) if is_lost => Answer::Node(Err(lost())),
             Step::ReadNode(node) => Answer::Node(Ok(kit.machines.get(&node).is_some_and(|found| found.node.ready))),

@@ -1,6 +1,7 @@
 //! What must never happen, and what must come about once nothing goes wrong any more. It shares no code with the planner
 //! and its checks: it looks at the Swarm itself.
 
+mod coming;
 mod remembered;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +10,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use swarmguard_collector::journal::State;
-use swarmguard_planner::facts::UpdateState;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Policy};
-use swarmguard_wire::{ServiceId, Timestamp};
+use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
 use crate::collector::Did;
 use crate::swarmkit::{Happened, Service, SwarmKit, Task};
@@ -26,10 +26,6 @@ const FAULT_COUNTS_FOR: Duration = Duration::from_secs(180);
 
 /// Between a look at the tasks and the update that rests on it.
 const LOOK_COUNTS_FOR: Duration = Duration::from_secs(3);
-
-/// An action may take so long from its first update to its mark's end while nothing goes wrong: the deadline, a retreat and
-/// the pause before it is taken over again, and all that once more.
-const ENDS_WITHIN: Duration = Duration::from_secs(360);
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +73,10 @@ pub struct Judge {
     stepped_at: Timestamp,
     /// Since when a service is paused, or all are, and until when by the wall clock.
     pauses: BTreeMap<Option<ServiceId>, (Timestamp, Timestamp)>,
+    /// Since when services have had fewer replicas than they are to have.
+    short_since: BTreeMap<ServiceId, Timestamp>,
+    /// Services of which a move has cost a replica, and since when.
+    away: BTreeMap<ServiceId, Timestamp>,
     /// Services whose action was told not to end, or that were told to wait too long.
     overdue: BTreeSet<ServiceId>,
     /// What was broken.
@@ -101,6 +101,8 @@ impl Judge {
             rolled_back: BTreeMap::new(),
             stepped_at: Timestamp::default(),
             pauses: BTreeMap::new(),
+            short_since: BTreeMap::new(),
+            away: BTreeMap::new(),
             overdue: BTreeSet::new(),
             violations: Vec::new(),
             actions: [0; 3],
@@ -143,6 +145,14 @@ impl Judge {
     pub fn looked(&mut self, number: usize, kit: &SwarmKit, now: Timestamp) {
         let marked = kit.services.iter().filter(|(_, service)| !service.spec["Labels"][MARK].is_null());
         marked.for_each(|(id, _)| self.remembered.saw_mark(number, id, now));
+        self.short_since.retain(|id, _| kit.services.contains_key(id));
+        for (id, service) in &kit.services {
+            if kit.running(id) >= service.replicas() {
+                self.short_since.remove(id);
+            } else {
+                self.short_since.entry(id.clone()).or_insert(now);
+            }
+        }
     }
 
     /// A collector changed a service whose manager has not led for so long: by then it has to know.
@@ -259,6 +269,7 @@ impl Judge {
         } else {
             self.published.insert(service.clone());
         }
+        self.touches(action, before, kit, now);
         let labels = &before["Labels"];
         let mode = labels["swarmguard.mode"].as_str();
         if labels["swarmguard.enable"] != "true" || mode.is_some_and(|mode| mode != "act") {
@@ -305,9 +316,56 @@ impl Judge {
         }
     }
 
+    /// Whom an action touches that it should not, as far as could be known a while ago.
+    fn touches(&mut self, action: &Action, before: &Value, kit: &SwarmKit, now: Timestamp) {
+        let service = &action.trigger().service;
+        let known = self.policy.leader_window + Duration::from_secs(1);
+        if self.short_since.get(service).is_some_and(|since| now.since(*since) > known) {
+            self.broken(now, service, "it was acted on while it had too few replicas");
+        }
+        if matches!(action, Action::ScaleUp(_)) {
+            return;
+        }
+        if !before["TaskTemplate"]["ContainerSpec"]["Mounts"].is_null() {
+            self.broken(now, service, "a replica was to leave its data behind");
+        }
+        let Action::Migrate(migrate) = action else { return };
+        let constraints =
+            kit.services.get(service).map(|found| &found.spec["TaskTemplate"]["Placement"]["Constraints"]);
+        let is_off = |node: &NodeId| {
+            let off = format!("node.id!={node}");
+            constraints.and_then(Value::as_array).is_some_and(|all| all.iter().any(|found| *found == off))
+        };
+        let stays = |task: &&Task| {
+            let is_known = task.running_since.is_some_and(|since| now.since(since) > known);
+            task.service == *service && task.is_running() && is_known && task.node.as_ref() != Some(&migrate.source)
+        };
+        let nodes = kit.tasks.values().filter(stays).filter_map(|task| task.node.clone());
+        for node in nodes.collect::<BTreeSet<NodeId>>() {
+            if is_off(&node) {
+                self.broken(
+                    now,
+                    service,
+                    format!("a move keeps replicas off {node}, on which one runs that is to stay"),
+                );
+            }
+            if node == migrate.target {
+                self.broken(now, service, format!("a move is to end on {node}, on which a replica runs already"));
+            }
+        }
+    }
+
     /// What happened in the Swarm; `is_our_update` where it came of one at once.
     pub fn happened(&mut self, happened: &Happened, is_our_update: bool, kit: &SwarmKit, now: Timestamp) {
-        let Happened::Stopped { service, left, replaced, outdated, .. } = happened else { return };
+        let (service, left, replaced, outdated) = match happened {
+            Happened::Stopped { service, left, replaced, seems_replaced, outdated, .. } => {
+                // Where a replica had lost its ports before we came, nobody can tell that it should have them.
+                let is_known = self.published.contains(service);
+                (service, left, *replaced || *seems_replaced && !is_known, outdated)
+            }
+            Happened::Misplaced { service, node } => return self.misplaced(service, node, kit, now),
+            Happened::Runs(_) | Happened::Ends(_) => return,
+        };
         let wanted = kit.services.get(service).map_or(0, Service::replicas);
         let is_ours = self.authors.get(service) == Some(&Author::SwarmGuard);
         // What one of our updates takes at once is ours, whatever else went wrong before we looked; unless it is the next step
@@ -320,76 +378,4 @@ impl Judge {
             self.broken(now, service, format!("a healthy task was taken away: {left} of {wanted} replicas run"));
         }
     }
-
-    /// Actions that should be over by now, since nothing has gone wrong for long.
-    pub fn overdue(&mut self, kit: &SwarmKit, disturbed_until: Timestamp, now: Timestamp) {
-        for (id, service) in &kit.services {
-            let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
-            let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
-            let is_over = is_over || self.waits_for_owner(id, service);
-            if !is_over && self.overdue.insert(id.clone()) {
-                self.broken(now, id, "its action does not end");
-            }
-        }
-    }
-
-    /// A service waits to be helped, though nothing stands in the way.
-    pub fn waited(&mut self, service: &ServiceId, for_so_long: Duration, now: Timestamp) {
-        if self.overdue.insert(service.clone()) {
-            self.broken(now, service, format!("it was not helped for {} s", for_so_long.as_secs()));
-        }
-    }
-
-    /// An owner's update has stopped half-way: whatever is changed would have Swarm go on with it.
-    fn waits_for_owner(&self, id: &ServiceId, service: &Service) -> bool {
-        let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
-        service.update == UpdateState::Paused && is_rollout && self.authors.get(id) == Some(&Author::Owner)
-    }
-
-    /// What must have come about by the end.
-    pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], busy: &[ServiceId], now: Timestamp) {
-        for (id, service) in &kit.services {
-            if !service.spec["Labels"][MARK].is_null() {
-                let is_late = self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN);
-                if is_late && !self.waits_for_owner(id, service) {
-                    self.broken(now, id, "its action has not ended");
-                }
-                continue;
-            }
-            let Some(written) = self.written(id) else { continue };
-            let note: Option<Value> =
-                service.spec["Labels"][SCALED].as_str().and_then(|text| serde_json::from_str(text).ok());
-            let (found, wanted) = (service.replicas(), written["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0));
-            let explained =
-                note.is_some_and(|note| note["to"] == found) || !written["Labels"]["swarmguard.min"].is_null();
-            if found != wanted && !explained {
-                self.broken(
-                    now,
-                    id,
-                    format!("it has {found} replicas, its owner asked for {wanted}, and no note says why"),
-                );
-                continue;
-            }
-            let (found, written) = (without_scaling(&service.spec), without_scaling(written));
-            if found != written {
-                self.broken(now, id, format!("its spec is not its owner's: {written} became {found}"));
-            }
-        }
-        for service in sick {
-            self.broken(now, service, "it is still sick, though it could have been helped");
-        }
-        for service in busy {
-            self.broken(now, service, "it still has too much to do, though it could have got another replica");
-        }
-    }
-}
-
-/// A spec without what a scaling leaves in it until the replicas are given back.
-fn without_scaling(spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    if let Some(labels) = spec["Labels"].as_object_mut() {
-        labels.remove(SCALED);
-    }
-    spec["Mode"] = Value::Null;
-    spec
 }

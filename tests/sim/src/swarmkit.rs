@@ -49,6 +49,15 @@ pub struct SwarmKit {
     rng: Rng,
 }
 
+/// Why a task is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Its service has another spec, or fewer replicas.
+    Spec,
+    /// A new leader finds it on a node that its service's constraints exclude.
+    Misplaced,
+}
+
 /// Why an update is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -150,6 +159,7 @@ impl SwarmKit {
         found.state = TaskState::Ended;
         found.due = None;
         let service = found.service.clone();
+        self.start_anew(task);
         self.happened.push(Happened::Ends(task.clone()));
         self.reconcile(&service);
     }
@@ -207,15 +217,19 @@ impl SwarmKit {
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             let Some((_, state)) = task.due.take() else { continue };
             task.state = state;
+            let service = task.service.clone();
             match state {
                 TaskState::Running => {
                     task.running_since = Some(now);
                     self.happened.push(Happened::Runs(id));
                 }
-                TaskState::Ended => self.happened.push(Happened::Ends(id)),
+                TaskState::Ended => {
+                    self.start_anew(&id);
+                    self.happened.push(Happened::Ends(id));
+                }
                 TaskState::Starting => {}
             }
-            touched.insert(task.service.clone());
+            touched.insert(service);
         }
         let waiting = self.tasks.values().filter(|task| task.node.is_none() && task.is_alive());
         touched.extend(waiting.map(|task| task.service.clone()));
@@ -229,7 +243,7 @@ impl SwarmKit {
         services.iter().for_each(|service| self.reconcile(service));
     }
 
-    fn stop(&mut self, id: &TaskId, because_of_spec: bool) {
+    fn stop(&mut self, id: &TaskId, why: Why) {
         let (now, length) = (self.now, Duration::from_millis(self.rng.between(100, 4_000)));
         let Some(task) = self.tasks.get_mut(id) else { return };
         // Nobody loses anything by one that nobody reaches.
@@ -243,14 +257,28 @@ impl SwarmKit {
         } else {
             task.due = Some((now + length, TaskState::Ended));
         }
-        if was_running && because_of_spec {
-            let (slot, template) = (task.slot, task.template.clone());
+        if !was_running {
+            return;
+        }
+        let (slot, template) = (task.slot, task.template.clone());
+        if let (Why::Misplaced, Some(node)) = (why, task.node.clone()) {
+            self.happened.push(Happened::Misplaced { service, node });
+        } else {
             let serves =
                 |other: &&Task| other.service == service && other.is_running() && other.portless_since.is_none();
             let left = self.tasks.values().filter(serves).count() as u64;
             let replaced = self.tasks.values().filter(serves).any(|other| other.slot == slot);
+            let seems = |other: &Task| other.service == service && other.slot == slot && other.is_running();
+            let seems_replaced = self.tasks.values().any(seems);
             let outdated = self.services.get(&service).is_some_and(|found| found.template != template);
-            self.happened.push(Happened::Stopped { task: id.clone(), service, left, replaced, outdated });
+            self.happened.push(Happened::Stopped {
+                task: id.clone(),
+                service,
+                left,
+                replaced,
+                seems_replaced,
+                outdated,
+            });
         }
     }
 

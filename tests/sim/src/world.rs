@@ -64,6 +64,8 @@ struct World {
     suffering: Suffering,
     managers: Managers,
     collectors: u64,
+    /// Whether collectors check what is planned.
+    is_checked: bool,
     /// Things that come to an end, or begin, by themselves.
     later: BTreeMap<(Timestamp, u64), Later>,
     sequence: u64,
@@ -80,6 +82,8 @@ struct World {
     disturbed_until: Timestamp,
     /// Since when services wait to be helped, though nothing stands in the way.
     waiting: BTreeMap<ServiceId, Timestamp>,
+    /// With how many replicas, and since when, services could give one back.
+    idle: BTreeMap<ServiceId, (u64, Timestamp)>,
     trace: u64,
     lines: Option<Vec<String>>,
 }
@@ -112,6 +116,16 @@ pub fn run(script: &Script, trace: bool) -> Outcome {
     World::new(script.clone(), trace).run()
 }
 
+/// Runs a world in which no collector checks what its rules have planned: what is wrong with that is seen by what becomes of
+/// the Swarm, or not at all.
+#[must_use]
+pub fn run_unchecked(script: &Script) -> Outcome {
+    let mut world = World::new(script.clone(), false);
+    world.is_checked = false;
+    world.managers.seats.iter_mut().filter_map(|seat| seat.collector.as_mut()).for_each(|it| it.is_checked = false);
+    world.run()
+}
+
 impl World {
     fn new(script: Script, trace: bool) -> Self {
         let mut rng = Rng::new(script.seed);
@@ -139,6 +153,7 @@ impl World {
             agents,
             managers,
             collectors: count as u64,
+            is_checked: true,
             later: BTreeMap::new(),
             sequence: 0,
             messages: BTreeMap::new(),
@@ -149,6 +164,7 @@ impl World {
             judge,
             disturbed_until: Timestamp::default(),
             waiting: BTreeMap::new(),
+            idle: BTreeMap::new(),
             trace: 0xcbf2_9ce4_8422_2325,
             lines: trace.then(Vec::new),
         }
@@ -234,6 +250,8 @@ impl World {
             }
         }
         self.judge.overdue(&self.kit, self.disturbed_until, now);
+        let can_start = |service: &ServiceId| self.kit.services.get(service).is_some_and(|it| it.hopeless_percent == 0);
+        self.judge.still_away(&self.kit, can_start, now);
         self.see_who_waits();
         self.watch();
     }
@@ -298,6 +316,7 @@ impl World {
                     let is_lost = rng.chance(20);
                     self.judge.restarted(number, is_lost);
                     let mut collector = Collector::new(self.policy.clone(), rng, self.now);
+                    collector.is_checked = self.is_checked;
                     if let Some(seat) = self.managers.seats.get_mut(number) {
                         let journal = std::mem::take(&mut seat.journal);
                         collector.restore(if is_lost { Vec::new() } else { journal }, self.now);

@@ -157,11 +157,9 @@ async fn round(
     usurped(stage, known, missed).await?;
     web.ask(&stage.lab, source, Sickness::Memory.path()).await?;
     let mut marks = Marks::default();
-    wait_for("the migration to begin", BACK_WITHIN, || async {
-        Ok(mark(&spec(stage, leader).await?).inspect(|id| marks.clone().saw(id)))
-    })
-    .await
-    .map(|id| marks.saw(&id))?;
+    wait_for("the migration to begin", BACK_WITHIN, || async { Ok(mark(&spec(stage, leader).await?)) })
+        .await
+        .map(|id| marks.saw(&id))?;
     lose(stage, leader, loss).await?;
     let lost = Instant::now();
     let next = wait_for("the next leader", ELECTED_WITHIN, || async {

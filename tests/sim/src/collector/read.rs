@@ -46,20 +46,20 @@ pub(super) fn swarm(kit: &SwarmKit, leader: Leader, now: Timestamp) -> Swarm {
     }
     for (id, task) in &kit.tasks {
         if let Some(service) = services.get_mut(&task.service) {
-            service.tasks.insert(id.clone(), self::task(task));
+            service.tasks.insert(id.clone(), self::task(task, kit.now));
         }
     }
     let nodes = kit.machines.iter().map(|(id, machine)| (id.clone(), machine.node.clone())).collect();
     Swarm { seen_at: now, leader, services, nodes }
 }
 
-pub(super) fn task(task: &Task) -> facts::Task {
+pub(super) fn task(task: &Task, now: Timestamp) -> facts::Task {
     facts::Task {
         node: task.node.clone(),
         slot: Some(task.slot),
         state: task.state,
         running_since: task.running_since,
-        desired_running: task.wanted,
+        desired_running: task.wanted && !task.is_held_back(now),
         desired_gone: !task.wanted,
         container: task.container,
         publishes: task.state == TaskState::Running && task.portless_since.is_none(),

@@ -6,7 +6,7 @@ use swarmguard_planner::facts::TaskState;
 use swarmguard_wire::{NodeId, TaskId};
 
 use super::place::meets;
-use super::{Happened, NODE_DOWN_AFTER, SwarmKit, Task};
+use super::{Happened, NODE_DOWN_AFTER, SwarmKit, Task, Why};
 use crate::rng::Rng;
 
 /// So long after its leader was lost a Swarm may make tasks that never get their ports; the next leader takes up to 12 s of it.
@@ -54,7 +54,7 @@ impl SwarmKit {
         };
         let misplaced: Vec<TaskId> =
             self.tasks.iter().filter(|(_, task)| is_misplaced(task)).map(|(id, _)| id.clone()).collect();
-        misplaced.iter().for_each(|task| self.stop(task, false));
+        misplaced.iter().for_each(|task| self.stop(task, Why::Misplaced));
         self.reconcile_all();
     }
 

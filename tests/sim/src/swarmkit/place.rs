@@ -21,7 +21,7 @@ impl SwarmKit {
             .tasks
             .iter()
             .filter(|(_, task)| task.service == *service && task.node.is_none() && task.wanted && task.is_alive())
-            .filter(|(_, task)| task.delayed_until <= self.now && !self.waits(task))
+            .filter(|(_, task)| !self.waits(task))
             .map(|(id, _)| id.clone())
             .collect();
         for id in waiting {
@@ -40,7 +40,9 @@ impl SwarmKit {
             };
             task.node = Some(node);
             task.container = Some(ContainerId::new(digits));
-            task.due = Some((now + Duration::from_millis(rng.between(from, to)), state));
+            // One that is started anew has its node at once, and is held back there.
+            let starts = now.max(task.delayed_until);
+            task.due = Some((starts + Duration::from_millis(rng.between(from, to)), state));
         }
     }
 

@@ -33,7 +33,7 @@ pub struct Task {
     pub hopeless: bool,
     /// Since when it is clear that it never gets the ports it should publish.
     pub portless_since: Option<Timestamp>,
-    /// Not before this is it given a node.
+    /// Until then it is held back (its desired state is `READY`): it is started anew, or has a node to wait for.
     pub(super) delayed_until: Timestamp,
     /// Nor before these have ended.
     pub(super) waits_for: Vec<TaskId>,
@@ -44,6 +44,12 @@ impl Task {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.state == TaskState::Running && self.wanted
+    }
+
+    /// Whether it is held back, though it has its node.
+    #[must_use]
+    pub fn is_held_back(&self, now: Timestamp) -> bool {
+        self.wanted && self.delayed_until > now
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -158,8 +164,17 @@ pub enum Happened {
         left: u64,
         /// Whether another task of its slot runs.
         replaced: bool,
+        /// Whether the manager takes one of its slot for running, though nobody reaches it.
+        seems_replaced: bool,
         /// Whether it was made from another template than the service has now: its owner wants it replaced.
         outdated: bool,
+    },
+    /// A new leader has a task that ran healthily stopped, because its node does not meet its service's constraints.
+    Misplaced {
+        /// Its service.
+        service: ServiceId,
+        /// The node.
+        node: NodeId,
     },
     /// A task ended.
     Ends(TaskId),

@@ -7,7 +7,7 @@ use swarmguard_planner::facts::{TaskState, UpdateState};
 use swarmguard_wire::{NodeId, ServiceId, TaskId};
 
 use super::place::meets;
-use super::{RESTART_DELAY, Service, SwarmKit, Task};
+use super::{RESTART_DELAY, Service, SwarmKit, Task, Why};
 
 /// An update counts as completed so long after its last task: the default of `Monitor`.
 const MONITOR: Duration = Duration::from_secs(5);
@@ -25,6 +25,16 @@ impl SwarmKit {
         service.replacing.clear();
         service.update = if is_dirty { UpdateState::Updating } else { UpdateState::Settled };
         service.settles_at = is_dirty.then_some(now + MONITOR);
+    }
+
+    /// A task has ended beside which another of its slot lives: it is started anew, whatever becomes of an update.
+    pub(super) fn start_anew(&mut self, id: &TaskId) {
+        let Some(ended) = self.tasks.get(id).filter(|task| task.wanted) else { return };
+        let (service, slot) = (ended.service.clone(), ended.slot);
+        let is_beside = |other: &Task| other.service == service && other.slot == slot && other.wanted;
+        if self.tasks.values().any(|other| is_beside(other) && other.is_alive()) {
+            self.make(&service, slot, RESTART_DELAY);
+        }
     }
 
     /// Brings a service's tasks nearer to its spec.
@@ -67,7 +77,7 @@ impl SwarmKit {
             let slots = self.slots(id);
             let Some(slot) = self.surplus(id, &slots) else { return };
             for task in slots.get(&slot).into_iter().flatten() {
-                self.stop(task, true);
+                self.stop(task, Why::Spec);
             }
             if let Some(service) = self.services.get_mut(id) {
                 service.slots.remove(&slot);
@@ -106,10 +116,13 @@ impl SwarmKit {
             }
             let clean: Vec<TaskId> = tasks.iter().filter(|task| !self.is_dirty(service, task)).cloned().collect();
             if !clean.is_empty() {
-                // It keeps whichever it finds first, be it healthy or not, and drops the others at once.
-                let kept = self.rng.pick(&clean).cloned();
+                // It keeps whichever it finds first, be it healthy or not, and drops the others at once; one that is held
+                // back only where there is no other.
+                let is_held_back = |id: &&TaskId| self.tasks.get(*id).is_some_and(|task| task.is_held_back(self.now));
+                let to_run: Vec<TaskId> = clean.iter().filter(|id| !is_held_back(id)).cloned().collect();
+                let kept = self.rng.pick(if to_run.is_empty() { &clean } else { &to_run }).cloned();
                 for task in tasks.iter().filter(|task| Some(*task) != kept.as_ref()) {
-                    self.stop(task, true);
+                    self.stop(task, Why::Spec);
                 }
                 continue;
             }
@@ -121,7 +134,7 @@ impl SwarmKit {
             }
             let is_start_first = config["Order"] == "start-first";
             if !is_start_first {
-                tasks.iter().for_each(|task| self.stop(task, true));
+                tasks.iter().for_each(|task| self.stop(task, Why::Spec));
             }
             let new = self.make(id, slot, Duration::ZERO);
             // In stop-first order the new task waits for the old one's end.
@@ -140,7 +153,7 @@ impl SwarmKit {
             TaskState::Starting => return,
             TaskState::Running => {
                 for task in tasks.iter().filter(|task| *task != new) {
-                    self.stop(task, true);
+                    self.stop(task, Why::Spec);
                 }
             }
             // The default of `FailureAction`.

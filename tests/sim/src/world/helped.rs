@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
 use swarmguard_collector::swarm::mark::LABEL;
 use swarmguard_planner::facts::UpdateState;
-use swarmguard_wire::{NodeId, ServiceId};
+use swarmguard_planner::labels::SCALED_LABEL;
+use swarmguard_wire::{NodeId, ServiceId, TaskId};
 
 use super::World;
 use crate::swarmkit::Service;
@@ -27,12 +29,10 @@ impl World {
         let helped: BTreeSet<ServiceId> = self.kit.services.iter().filter_map(helped).collect();
         if self.now <= self.disturbed_until || helped.len() >= self.policy.limits.actions_in_flight as usize {
             self.waiting.clear();
+            self.idle.clear();
             return;
         }
         self.waiting.retain(|id, _| !helped.contains(id));
-        if self.suffering.sick.is_empty() && self.suffering.busy.is_empty() {
-            return;
-        }
         let (now, policy) = (self.now, &self.policy);
         let cooldown = policy.migration.cooldown.max(policy.scaling.scale_up_cooldown).max(REFUSED_FOR);
         let bound = cooldown + policy.startup_period + self.tick * TICKS;
@@ -44,6 +44,44 @@ impl World {
                 self.judge.waited(&service, now.since(since), now);
             }
         }
+        // What can wait is done in what others leave of the limits.
+        let idle = if helped.is_empty() { self.could_have_shrunk() } else { Vec::new() };
+        self.idle.retain(|id, _| idle.contains(id));
+        for service in idle {
+            let replicas = self.kit.services.get(&service).map_or(0, Service::replicas);
+            let (of, since) = *self.idle.entry(service.clone()).or_insert((replicas, now));
+            if of != replicas {
+                // One was given back.
+                self.idle.insert(service, (replicas, now));
+            } else if now.since(since) > bound + self.policy.scaling.scale_down_cooldown {
+                self.judge.waited(&service, now.since(since), now);
+            }
+        }
+    }
+
+    /// Services that have replicas which SwarmGuard added, and have had nothing to do for them.
+    fn could_have_shrunk(&self) -> Vec<ServiceId> {
+        let suffers = |id: &ServiceId| {
+            let is_of = |task: &TaskId| self.kit.tasks.get(task).is_some_and(|task| task.service == *id);
+            let (sick, spikes) = (&self.suffering.sick, &self.suffering.spikes);
+            self.suffering.busy.contains_key(id) || sick.keys().chain(spikes.keys()).any(is_of)
+        };
+        let is_unreached =
+            |id: &ServiceId| self.kit.tasks.values().any(|task| task.service == *id && task.portless_since.is_some());
+        let is_idle = |(id, service): (&ServiceId, &Service)| {
+            let note = service.spec["Labels"][SCALED_LABEL].as_str()?;
+            let note: Value = serde_json::from_str(note).ok()?;
+            let min = service.spec["Labels"]["swarmguard.min"].as_str().and_then(|text| text.parse().ok());
+            let least = min.unwrap_or(self.policy.scaling.min_replicas).max(note["from"].as_u64()?);
+            let is_movable = service.spec["TaskTemplate"]["ContainerSpec"]["Mounts"].is_null();
+            let is_more = note["to"] == service.replicas() && service.replicas() > least;
+            let is_free = is_movable && !suffers(id) && !is_unreached(id) && self.could_be_helped(id, service);
+            (is_more && is_free).then(|| id.clone())
+        };
+        // Where ticks are a minute apart whether it has been idle for long enough hangs on when is looked: samples are kept
+        // for five minutes.
+        let is_fine_grained = !self.script.is_day;
+        self.kit.services.iter().filter(|_| is_fine_grained).filter_map(is_idle).collect()
     }
 
     /// Services with a sick replica that should have been moved: allowed to, and with a node to go to.

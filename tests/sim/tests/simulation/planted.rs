@@ -5,18 +5,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use swarmguard_planner::planted::{Bug, plant};
 use swarmguard_sim::script::{self, Script};
-use swarmguard_sim::{Outcome, run};
+use swarmguard_sim::{Outcome, run, run_unchecked};
 
 const FIRST_SEED: u64 = 1;
+
+/// What does no harm even without the checks: no update is made by a collector that has not heard lately that it leads, and
+/// none is begun by one that goes on with an action on the same service.
+const HELD_TWICE: [Bug; 3] = [Bug::StaleSwarm, Bug::ActsInStandby, Bug::SecondAction];
+
+/// What was held back before it could do harm.
+const BY_CHECKS: &str = "checks: held back";
 
 #[test]
 fn each_planted_bug_is_found_within_a_thousand_seeds() {
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(bug) = Bug::COMMON.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match found(*bug) {
-                Some((seed, how)) => println!("{bug:?}: found by seed {seed}: {how}"),
-                None => missed.lock().unwrap().push(*bug),
+            match found(*bug, |script| run(script, false)) {
+                Some((seed, how)) => {
+                    println!("{bug:?}: found by seed {seed}: {how}");
+                    // The checks are the planner's own: the judge has to see it without them as well.
+                    if how.contains(BY_CHECKS) && !HELD_TWICE.contains(bug) {
+                        match found(*bug, run_unchecked) {
+                            Some((seed, how)) => println!("{bug:?}: without checks by seed {seed}: {how}"),
+                            None => missed.lock().unwrap().push(("without checks", *bug)),
+                        }
+                    }
+                }
+                None => missed.lock().unwrap().push(("with checks", *bug)),
             }
         }
     };
@@ -28,12 +44,12 @@ fn each_planted_bug_is_found_within_a_thousand_seeds() {
 }
 
 /// The first seed whose world shows the bug, and how.
-fn found(bug: Bug) -> Option<(u64, String)> {
+fn found(bug: Bug, run: impl Fn(&Script) -> Outcome) -> Option<(u64, String)> {
     plant(Some(bug));
     // One that acts when nothing is amiss shows where nothing is to be done.
     let calm = bug == Bug::OneTickIsEnough;
     let script = if calm { Script::calm_day } else { Script::new };
-    let mut worlds = (FIRST_SEED..FIRST_SEED + 1_000).map(|seed| (seed, run(&script(seed), false)));
+    let mut worlds = (FIRST_SEED..FIRST_SEED + 1_000).map(|seed| (seed, run(&script(seed))));
     let is_seen = |outcome: &Outcome| !outcome.violations.is_empty() || calm && outcome.actions[0] > 0;
     let seen = worlds.find(|(_, outcome)| is_seen(outcome));
     plant(None);
@@ -42,15 +58,21 @@ fn found(bug: Bug) -> Option<(u64, String)> {
 
 #[test]
 fn a_world_that_was_kept_breaks_its_promise_while_the_bug_is_there() {
+    let mut rare = Bug::RARE.to_vec();
     for line in script::kept(include_str!("../../regressions.txt")) {
         let (script, name) = line.unwrap();
-        let bug = Bug::COMMON.into_iter().chain(Bug::RARE).find(|bug| format!("{bug:?}") == name);
-        plant(bug);
+        let Some(bug) = Bug::COMMON.into_iter().chain(Bug::RARE).find(|bug| format!("{bug:?}") == name) else {
+            // What it showed was nobody's plan, and is mended.
+            continue;
+        };
+        rare.retain(|other| *other != bug);
+        plant(Some(bug));
         let outcome = run(&script, false);
         plant(None);
         let is_broken = !outcome.violations.is_empty() || script.is_calm && outcome.actions[0] > 0;
         assert!(is_broken, "{name}: {script:?}");
     }
+    assert_eq!(rare, [], "no world is kept that shows them");
 }
 
 #[test]

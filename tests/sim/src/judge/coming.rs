@@ -1,0 +1,126 @@
+//! What must come about: an action ends, who could be helped is, a replica that a move has cost comes back, and in the end
+//! each service has its owner's spec.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use swarmguard_planner::facts::UpdateState;
+use swarmguard_wire::{NodeId, ServiceId, Timestamp};
+
+use super::{Author, Judge, MARK, SCALED};
+use crate::swarmkit::{Service, SwarmKit};
+
+/// An action may take so long from its first update to its mark's end while nothing goes wrong: the deadline, a retreat and
+/// the pause before it is taken over again, and all that once more.
+const ENDS_WITHIN: Duration = Duration::from_secs(360);
+
+/// A replica that a move has cost at a change of leader is back within so long: Swarm hears from its nodes, misses those
+/// that are lost, waits before it starts a task anew, and the container gets healthy.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+impl Judge {
+    /// The one way in which a move may cost a replica: its source is excluded when another manager comes to lead. The replica
+    /// has to be back soon.
+    pub(super) fn misplaced(&mut self, service: &ServiceId, node: &NodeId, kit: &SwarmKit, now: Timestamp) {
+        let Some(found) = kit.services.get(service) else { return };
+        let off = json!(format!("node.id!={node}"));
+        let holds = |constraints: &Value| constraints.as_array().is_some_and(|all| all.contains(&off));
+        let mark: Option<Value> = found.spec["Labels"][MARK].as_str().and_then(|text| serde_json::from_str(text).ok());
+        let is_moving = mark.is_some_and(|mark| holds(&mark["change"]["added"]));
+        if holds(&found.spec["TaskTemplate"]["Placement"]["Constraints"]) && !is_moving {
+            self.broken(now, service, "a healthy task was taken away for a constraint that outlived its action");
+        }
+        if is_moving {
+            self.away.entry(service.clone()).or_insert(now);
+        }
+    }
+
+    /// Replicas that a move has cost should be back by now.
+    pub fn still_away(&mut self, kit: &SwarmKit, can_start: impl Fn(&ServiceId) -> bool, now: Timestamp) {
+        for (service, since) in std::mem::take(&mut self.away) {
+            let is_back = kit.services.get(&service).is_none_or(|found| kit.running(&service) >= found.replicas());
+            // What has gone wrong since is another reason for it.
+            let since = self.faults.get(&service).map_or(since, |fault| since.max(*fault));
+            if is_back || !can_start(&service) {
+                continue;
+            }
+            if now.since(since) > BACK_WITHIN {
+                self.broken(now, &service, "a replica that a move has cost does not come back");
+                continue;
+            }
+            self.away.insert(service, since);
+        }
+    }
+
+    /// Actions that should be over by now, since nothing has gone wrong for long.
+    pub fn overdue(&mut self, kit: &SwarmKit, disturbed_until: Timestamp, now: Timestamp) {
+        for (id, service) in &kit.services {
+            let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
+            let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
+            let is_over = is_over || self.waits_for_owner(id, service);
+            if !is_over && self.overdue.insert(id.clone()) {
+                self.broken(now, id, "its action does not end");
+            }
+        }
+    }
+
+    /// A service waits to be helped, though nothing stands in the way.
+    pub fn waited(&mut self, service: &ServiceId, for_so_long: Duration, now: Timestamp) {
+        if self.overdue.insert(service.clone()) {
+            self.broken(now, service, format!("it was not helped for {} s", for_so_long.as_secs()));
+        }
+    }
+
+    /// An owner's update has stopped half-way: whatever is changed would have Swarm go on with it.
+    fn waits_for_owner(&self, id: &ServiceId, service: &Service) -> bool {
+        let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
+        service.update == UpdateState::Paused && is_rollout && self.authors.get(id) == Some(&Author::Owner)
+    }
+
+    /// What must have come about by the end.
+    pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], busy: &[ServiceId], now: Timestamp) {
+        for (id, service) in &kit.services {
+            if !service.spec["Labels"][MARK].is_null() {
+                let is_late = self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN);
+                if is_late && !self.waits_for_owner(id, service) {
+                    self.broken(now, id, "its action has not ended");
+                }
+                continue;
+            }
+            let Some(written) = self.written(id) else { continue };
+            let note: Option<Value> =
+                service.spec["Labels"][SCALED].as_str().and_then(|text| serde_json::from_str(text).ok());
+            let (found, wanted) = (service.replicas(), written["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0));
+            let explained =
+                note.is_some_and(|note| note["to"] == found) || !written["Labels"]["swarmguard.min"].is_null();
+            if found != wanted && !explained {
+                self.broken(
+                    now,
+                    id,
+                    format!("it has {found} replicas, its owner asked for {wanted}, and no note says why"),
+                );
+                continue;
+            }
+            let (found, written) = (without_scaling(&service.spec), without_scaling(written));
+            if found != written {
+                self.broken(now, id, format!("its spec is not its owner's: {written} became {found}"));
+            }
+        }
+        for service in sick {
+            self.broken(now, service, "it is still sick, though it could have been helped");
+        }
+        for service in busy {
+            self.broken(now, service, "it still has too much to do, though it could have got another replica");
+        }
+    }
+}
+
+/// A spec without what a scaling leaves in it until the replicas are given back.
+fn without_scaling(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(labels) = spec["Labels"].as_object_mut() {
+        labels.remove(SCALED);
+    }
+    spec["Mode"] = Value::Null;
+    spec
+}
