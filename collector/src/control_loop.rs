@@ -264,7 +264,7 @@ impl ControlLoop {
             }
             let (because, told) = (decision.explain(), decision.clone());
             let Outcome::Act { action } = decision.outcome else { continue };
-            if self.taking_over.contains(&decision.service) {
+            if self.taking_over.contains(&decision.service) || self.running.contains_key(&decision.service) {
                 continue;
             }
             if let Err(violation) = checks::vet(&action, state.fleet.facts(), policy, &self.memory, at) {

@@ -21,7 +21,7 @@ pub fn action(record: &ActionRecord) -> Vec<String> {
     }
     if record.taken_over {
         sentences.push(
-            "It was gone on with half-way: after a restart or a wait, or by another collector than began it."
+            "It was gone on with half-way: by another collector than began it, or by the same after a restart."
                 .to_owned(),
         );
     }
@@ -45,7 +45,7 @@ fn done(record: &ActionRecord) -> Vec<String> {
     let since_breach = since("the breach", after(times.t5, times.t0.filter(|_| !record.taken_over)));
     match record.action_kind() {
         Some(ActionKind::ScaleDown) => {
-            let after_that = since("that", after(times.t6, asked_at)).filter(|_| times.t6.is_some());
+            let after_that = since("that", after(times.t6, asked_at));
             if times.t6.is_some() {
                 sentences.push(format!("The replica was gone{}.", after_that.unwrap_or_default()));
             }

@@ -99,7 +99,7 @@ impl Journal {
     /// with it has seen the rest of it only. Gives all that is known of it by now.
     pub fn record_action(&mut self, mut record: ActionRecord) -> ActionRecord {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
-            if record.state == State::Running {
+            if record.state == State::Running && matches!(known.state, State::Running | State::Unfinished) {
                 record.detail = record.detail.or(known.detail.take());
             }
             record.running_min = known.running_min.into_iter().chain(record.running_min).min();

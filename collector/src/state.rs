@@ -20,7 +20,7 @@ pub struct State {
     pub refused: Option<String>,
     /// Whether it was ever known what is paused.
     pub pauses_known: bool,
-    /// What people said of pauses that the Swarm does not keep yet.
+    /// What people said of pauses that the Swarm does not keep yet, at most `PAUSES_MAX`.
     pub pauses_unsaved: Vec<PauseWish>,
     /// The lowest alert thresholds, CPU and memory in percent, that the services' owners chose, as of the last look at
     /// the Swarm.

@@ -59,7 +59,7 @@ impl ControlLoop {
         }
         let (stage, swarm) = (self.stage(policy.action_deadline)?, swarm?);
         self.actions += 1;
-        let id = format!("{}-{}", self.started_at.as_micros() / 1_000, self.actions);
+        let id = self.id_of(&self.actions.to_string());
         let record = record::planned(id.clone(), &action, because, swarm, decided_at);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
         let mark = Mark::new(id, &action, swarm.services.get(&service)?, record.times);
@@ -76,6 +76,11 @@ impl ControlLoop {
         Some(running)
     }
 
+    /// What this collector calls an action with this number since its start.
+    fn id_of(&self, number: &str) -> String {
+        format!("{}-{number}", self.started_at.as_micros() / 1_000)
+    }
+
     fn stage(&self, deadline: Duration) -> Option<Stage> {
         Some(Stage { docker: self.docker.clone()?, leads_until: self.leads_until.subscribe(), deadline })
     }
@@ -90,11 +95,12 @@ impl ControlLoop {
         let news = self.news.clone();
         let service_name = self.service_name(&service);
         let names = self.node_names();
-        let taken_over = service.clone();
+        let (taken_over, own) = (service.clone(), self.id_of(""));
         let task = tokio::spawn(async move {
             let message = match stage.docker.mark(&service).await {
                 Ok(Some(mark)) => {
-                    let record = Box::new(record::taken_over(&service, service_name, &names, &mark));
+                    let mut record = Box::new(record::taken_over(&service, service_name, &names, &mark));
+                    record.taken_over = !mark.id.starts_with(&own);
                     let _ = news.send(News::TakenOver { record: record.clone() }).await;
                     let kind = mark.kind();
                     let ended = Box::new(executor::take_over(&stage, &service, mark).await);

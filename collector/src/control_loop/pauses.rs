@@ -18,6 +18,7 @@ impl ControlLoop {
                 self.pauses_kept.back();
                 // What a person said since, the Swarm does not know yet.
                 state.pauses_unsaved.iter().for_each(|wish| wish.apply(&mut pauses));
+                pauses.forget(state.fleet.facts().wall(now()));
                 state.pauses_known = true;
                 state.fleet.record_pauses(pauses);
             }
@@ -38,10 +39,11 @@ impl ControlLoop {
         let due = !state.pauses_unsaved.is_empty() && !self.saving;
         let (true, Some(docker)) = (due, self.docker.clone()) else { return };
         self.saving = true;
-        let (wishes, known) = (state.pauses_unsaved.clone(), state.fleet.facts().pauses.clone());
+        let facts = state.fleet.facts();
+        let (wishes, known, wall) = (state.pauses_unsaved.clone(), facts.pauses.clone(), facts.wall(now()));
         let news = self.news.clone();
         tokio::spawn(async move {
-            let result = docker.save_pauses(&wishes, known).await;
+            let result = docker.save_pauses(&wishes, known, wall).await;
             let _ = news.send(News::PausesSaved(wishes, result)).await;
         });
     }

@@ -74,7 +74,7 @@ impl Step {
     /// Whether it must not be done any more: it changes something, and by now that may be for another collector to do.
     pub fn is_late(&self, leads_until: Timestamp, now: Timestamp) -> bool {
         match self {
-            Self::Begin { .. } | Self::End(_) | Self::BackOut { .. } => now > leads_until && !has(Bug::ChangesUnled),
+            Self::Begin { .. } | Self::End(_) | Self::BackOut { .. } => now > leads_until,
             Self::ReadMark | Self::ReadTasks | Self::ReadNode(_) | Self::Pause(_) | Self::Done(_) => false,
         }
     }
@@ -264,12 +264,15 @@ impl Course {
         tasks
     }
 
-    /// How it can be taken back. A task that has just begun to rest is in nobody's way: with the spec as it was Swarm keeps the
-    /// one that it wants to run rather than one that it holds back (SwarmKit's updater), and drops this one.
+    /// How it can be taken back. Where nothing else helps, a task that has just begun to rest is in nobody's way: with the spec
+    /// as it was Swarm keeps the one that it wants to run rather than one that it holds back (SwarmKit's updater), and drops
+    /// this one.
     fn way_back(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Retreat {
-        // Which replica goes where there is one too many is by their nodes alone.
-        let is_fresh = |since: &Timestamp| self.is_migration() && now.since(*since) < RESTING_MAX;
-        let rests = |id| self.resting.get(id).is_some_and(is_fresh);
+        let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
+        if retreat != Retreat::Wait {
+            return retreat;
+        }
+        let rests = |id| self.resting.get(id).is_some_and(|since| now.since(*since) < RESTING_MAX);
         swarm::retreat(&self.mark, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
     }
 

@@ -99,7 +99,7 @@ fn one_that_another_collector_began_says_so_and_tells_no_times_across_two_clocks
         },
         &[
             "A migration of web that another collector decided on: what it saw is in that one's journal.",
-            "It was gone on with half-way: after a restart or a wait, or by another collector than began it.",
+            "It was gone on with half-way: by another collector than began it, or by the same after a restart.",
             "The replacement ran.",
             "What was to go was gone 0.2 s later.",
             "For 0.4 s no task was seen running.",

@@ -126,7 +126,7 @@ pub struct ActionRecord {
     /// What was seen, which rule applies, and which nodes were looked at, in sentences.
     #[serde(default)]
     pub because: Vec<String>,
-    /// Whether it was gone on with by another collector than began it, or by the same after a restart or a pause.
+    /// Whether it was gone on with by another collector than began it, or by the same after a restart.
     #[serde(default)]
     pub taken_over: bool,
     /// When it ended; absent while it is under way.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
-use swarmguard_planner::quiet::Pause;
+use swarmguard_planner::quiet::{PAUSES_MAX, Pause};
 
 use super::{Answer, body, json, refusal};
 use crate::clock::now;
@@ -79,7 +79,10 @@ fn take(shared: &Shared, service: Option<&str>, pause: Option<Pause>) -> Answer 
     }
     state.pauses_known = true;
     let wish = PauseWish { service: service.map(str::to_owned), pause: pause.clone() };
-    if let Err(error) = state.fleet.pause(service, pause) {
+    let is_full = state.pauses_unsaved.len() >= PAUSES_MAX;
+    let is_another = state.pauses_unsaved.iter().all(|before| before.service != wish.service);
+    let paused = if is_full && is_another { Err(PauseError::Full) } else { state.fleet.pause(service, pause) };
+    if let Err(error) = paused {
         let status = match error {
             PauseError::Service { .. } => StatusCode::NOT_FOUND,
             PauseError::Full => StatusCode::CONFLICT,

@@ -261,7 +261,8 @@ impl Collector {
         match step {
             Step::ReadMark if is_lost => Answer::Mark(Err(lost())),
             Step::ReadMark => Answer::Mark(found.and_then(|found| spec::marked(&found)).map(|it| it.map(Box::new))),
-            Step::ReadTasks if is_lost => Answer::Tasks(Err(lost())),
+            // Of a service that is gone the manager tells no tasks, but that it does not know it.
+            Step::ReadTasks if is_lost || found.is_err() => Answer::Tasks(Err(lost())),
             Step::ReadTasks => {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
                 Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task, kit.now))).collect()))

@@ -1,12 +1,11 @@
 //! A series of worlds: progress, what they came to, and how to repeat and keep one that fails.
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use swarmguard_sim::{Outcome, Script, Violation, run as run_world};
+use swarmguard_sim::{Script, Violation, run as simulate};
 
 use crate::Args;
 
@@ -20,18 +19,6 @@ struct Sum {
     simulated: Duration,
     actions: [u64; 3],
     failed: Vec<(u64, Violation)>,
-}
-
-/// A world; one that panics has broken a promise.
-fn simulate(script: &Script, trace: bool) -> Outcome {
-    // Nothing of it is looked at after a panic.
-    catch_unwind(AssertUnwindSafe(|| run_world(script, trace))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
-        let what = format!("it panicked: {text}");
-        let violation = Violation { after: Duration::ZERO, service: "all".to_owned(), what };
-        Outcome { violations: vec![violation], ..Outcome::default() }
-    })
 }
 
 /// Runs so many worlds, each from the next seed, and tells what came of them; whether no promise was broken.

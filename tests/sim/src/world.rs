@@ -10,6 +10,7 @@ mod suffering;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use swarmguard_planner::Policy;
@@ -110,10 +111,17 @@ impl Hasher for Fnv {
     }
 }
 
-/// Runs a world; `trace` keeps what happened in words.
+/// Runs a world; `trace` keeps what happened in words. One that panics has broken a promise.
 #[must_use]
 pub fn run(script: &Script, trace: bool) -> Outcome {
-    World::new(script.clone(), trace).run()
+    // Nothing of it is looked at after a panic.
+    catch_unwind(AssertUnwindSafe(|| World::new(script.clone(), trace).run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+        let what = format!("it panicked: {text}");
+        let violation = Violation { after: Duration::ZERO, service: "all".to_owned(), what };
+        Outcome { violations: vec![violation], ..Outcome::default() }
+    })
 }
 
 /// Runs a world in which no collector checks what its rules have planned: what is wrong with that is seen by what becomes of

@@ -164,7 +164,11 @@ impl Course {
                 }
                 step
             }
-            Answer::Tasks(Err(_)) if !back_out.waiting => {
+            Answer::Tasks(Err(error)) if !back_out.waiting => {
+                if now.since(back_out.begun) > UPDATE_MAX {
+                    let why = describe(&error);
+                    return self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {why}"));
+                }
                 self.phase = Phase::BackingOut(back_out);
                 Step::Pause(UPDATE_PAUSE)
             }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use bollard::models::{Config, ConfigSpec};
 use bollard::query_parameters::{ListConfigsOptionsBuilder, UpdateConfigOptionsBuilder};
 use swarmguard_planner::quiet::Pauses;
+use swarmguard_wire::Timestamp;
 
 use super::{DockerSwarm, SwarmError, failed, within};
 use crate::state::PauseWish;
@@ -32,15 +33,17 @@ impl DockerSwarm {
         Ok(found.into_iter().find(is_ours))
     }
 
-    /// Has the Swarm keep what people said besides what it keeps already; `known` stands for that where it cannot be read.
+    /// Has the Swarm keep what people said besides what it keeps already, but for what is over by `wall`, the wall clock;
+    /// `known` stands for that where it cannot be read.
     ///
     /// # Errors
     /// When the manager does not answer, or somebody else changed them at the same moment.
-    pub async fn save_pauses(&self, wishes: &[PauseWish], known: Pauses) -> Result<(), SwarmError> {
+    pub async fn save_pauses(&self, wishes: &[PauseWish], known: Pauses, wall: Timestamp) -> Result<(), SwarmError> {
         let kept = self.kept().await?;
         let before = kept.clone().map_or_else(|| Ok(Pauses::default()), pauses);
         let mut pauses = before.unwrap_or(known);
         wishes.iter().for_each(|wish| wish.apply(&mut pauses));
+        pauses.forget(wall);
         let text = serde_json::to_string(&pauses).map_err(|_| SwarmError::Pauses { why: "they cannot be written" })?;
         let spec = ConfigSpec {
             name: Some(NAME.to_owned()),

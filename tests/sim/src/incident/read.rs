@@ -253,6 +253,8 @@ impl Incident {
             "shrank" => Event::Ended(service, ActionKind::ScaleDown),
             "refused" => Event::Refused(service),
             "updating" => Event::Update(service, UpdateState::Updating),
+            "update-paused" => Event::Update(service, UpdateState::Paused),
+            "rolling-back" => Event::Update(service, UpdateState::RollingBack),
             "settled" => Event::Update(service, UpdateState::Settled),
             "starting" => Event::Starting(service),
             "without-ports" => Event::WithoutPorts(service, words.parse("task's number")?),

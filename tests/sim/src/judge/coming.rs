@@ -8,7 +8,7 @@ use swarmguard_planner::facts::UpdateState;
 use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
 use super::{Author, Judge, MARK, SCALED};
-use crate::swarmkit::{Service, SwarmKit};
+use crate::swarmkit::{Service, SwarmKit, Task};
 
 /// An action may take so long from its first update to its mark's end while nothing goes wrong: the deadline, a retreat and
 /// the pause before it is taken over again, and all that once more.
@@ -38,7 +38,11 @@ impl Judge {
     /// Replicas that a move has cost should be back by now.
     pub fn still_away(&mut self, kit: &SwarmKit, can_start: impl Fn(&ServiceId) -> bool, now: Timestamp) {
         for (service, since) in std::mem::take(&mut self.away) {
-            let is_back = kit.services.get(&service).is_none_or(|found| kit.running(&service) >= found.replicas());
+            // Where a replica had lost its ports before, nobody can tell that this one should have them.
+            let is_reached = |task: &Task| task.portless_since.is_none() || !self.published.contains(&service);
+            let serves = |task: &&Task| task.service == service && task.is_running() && is_reached(task);
+            let running = kit.tasks.values().filter(serves).count() as u64;
+            let is_back = kit.services.get(&service).is_none_or(|found| running >= found.replicas());
             // What has gone wrong since is another reason for it.
             let since = self.faults.get(&service).map_or(since, |fault| since.max(*fault));
             if is_back || !can_start(&service) {
@@ -123,4 +127,32 @@ fn without_scaling(spec: &Value) -> Value {
     }
     spec["Mode"] = Value::Null;
     spec
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use swarmguard_planner::Policy;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn a_replica_that_a_move_has_cost_has_a_minute_to_come_back() {
+        let begun = Timestamp::from_micros(1_000_000_000);
+        let service: ServiceId = "service1".parse().unwrap();
+        let broken_after = |seconds: u64, can_start: bool| {
+            // Of a Swarm without nodes no replica runs.
+            let mut kit = SwarmKit::new(BTreeMap::new(), Rng::new(1), begun);
+            kit.create(service.clone(), json!({ "Mode": { "Replicated": { "Replicas": 1 } } }), 0);
+            let mut judge = Judge::new(Policy::default(), begun);
+            judge.away.insert(service.clone(), begun);
+            judge.still_away(&kit, |_| can_start, begun + Duration::from_secs(seconds));
+            !judge.violations.is_empty()
+        };
+        assert!(broken_after(61, true));
+        assert!(!broken_after(60, true), "it has its time");
+        assert!(!broken_after(61, false), "it never gets healthy anywhere");
+    }
 }

@@ -107,6 +107,10 @@ pub(super) fn services(rng: &mut Rng, script: &Script, nodes: u64) -> Vec<(Servi
         if rng.chance(50) {
             let order = rng.pick(&["start-first", "stop-first"]).copied();
             spec["UpdateConfig"] = json!({ "Parallelism": rng.between(0, 2), "Order": order });
+            // The model of SwarmKit pauses in any case; what counts is that it comes back.
+            if Rng::new(script.seed ^ number << 32).chance(25) {
+                spec["UpdateConfig"]["FailureAction"] = json!("rollback");
+            }
         }
         let hopeless = if script.is_calm || rng.chance(85) { 0 } else { rng.between(10, 100) };
         let id = format!("service{number}").parse().ok();

@@ -58,20 +58,25 @@ fn found(bug: Bug, run: impl Fn(&Script) -> Outcome) -> Option<(u64, String)> {
 
 #[test]
 fn a_world_that_was_kept_breaks_its_promise_while_the_bug_is_there() {
-    let mut rare = Bug::RARE.to_vec();
+    let (mut rare, mut kept) = (Bug::RARE.to_vec(), Vec::new());
     for line in script::kept(include_str!("../../regressions.txt")) {
         let (script, name) = line.unwrap();
-        let Some(bug) = Bug::COMMON.into_iter().chain(Bug::RARE).find(|bug| format!("{bug:?}") == name) else {
-            // What it showed was nobody's plan, and is mended.
+        // What was nobody's plan is told in more than a name, and is mended.
+        if name.contains(' ') {
             continue;
-        };
+        }
+        let bug = Bug::COMMON.into_iter().chain(Bug::RARE).find(|bug| format!("{bug:?}") == name);
+        let bug = bug.unwrap_or_else(|| panic!("{name} is no bug that can be planted"));
         rare.retain(|other| *other != bug);
         plant(Some(bug));
         let outcome = run(&script, false);
         plant(None);
         let is_broken = !outcome.violations.is_empty() || script.is_calm && outcome.actions[0] > 0;
-        assert!(is_broken, "{name}: {script:?}");
+        if !is_broken {
+            kept.push(format!("{name}: {script:?}"));
+        }
     }
+    assert_eq!(kept, Vec::<String>::new(), "they hold though the bug is there");
     assert_eq!(rare, [], "no world is kept that shows them");
 }
 

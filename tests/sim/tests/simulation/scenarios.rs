@@ -44,7 +44,7 @@ fn every_reason_for_doing_nothing_is_among_them() {
 }
 
 /// A part of each sentence that says why nothing is done, or why a node was not chosen.
-const REASONS: [&str; 43] = [
+const REASONS: [&str; 51] = [
     "the Swarm was last seen",
     "ticks in a row match",
     "no scenario matches: network is at",
@@ -57,6 +57,8 @@ const REASONS: [&str; 43] = [
     "the last scale-down was a short while ago",
     "Swarm refused the last attempt",
     "an update of the service is under way",
+    "an update of the service is paused half-way, and a person has to look",
+    "an update of the service is being rolled back",
     "replicas run",
     "the service is global or a job",
     "its spec has no placement",
@@ -88,4 +90,10 @@ const REASONS: [&str; 43] = [
     "runs a task of the service already",
     "its owner has not set the label swarmguard.enable=true",
     "its labels cannot be followed",
+    "swarmguard.mode has it observed only",
+    "these are quiet hours",
+    "everything is paused",
+    "it is paused",
+    "leads the Swarm, and the collector there acts",
+    "it is not known which manager leads the Swarm",
 ];
