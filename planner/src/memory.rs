@@ -110,7 +110,7 @@ impl Memory {
             ActionKind::ScaleUp => {
                 memory.scaled_up.start(now);
                 // It has left a note of its own, which may say the same as one that is void.
-                if by == EndedBy::Us {
+                if by != EndedBy::Nobody {
                     memory.voided = None;
                 }
             }

@@ -7,7 +7,7 @@ mod ending;
 mod redo;
 mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
 
@@ -106,6 +106,8 @@ pub struct Course {
     asked_at: Option<Timestamp>,
     /// Nodes on which a task ran, when last looked at, that nobody reaches.
     unreached: Vec<NodeId>,
+    /// Those on which one ran that is reached.
+    serving: BTreeSet<NodeId>,
     /// Somebody else has changed the service since it began.
     changed: bool,
     /// Swarm replaces tasks for that change.
@@ -150,6 +152,7 @@ impl Course {
             phase,
             asked_at,
             unreached: Vec::new(),
+            serving: BTreeSet::new(),
             changed: false,
             rolls_out: false,
             placed: false,
@@ -261,6 +264,8 @@ impl Course {
         }
         self.unreached.sort();
         self.unreached.dedup();
+        let serves = tasks.iter().filter(|(_, task)| task.is_running()).filter_map(|(_, task)| task.node.clone());
+        self.serving = serves.collect();
         tasks
     }
 
@@ -274,6 +279,11 @@ impl Course {
         }
         let rests = |id| self.resting.get(id).is_some_and(|since| now.since(*since) < RESTING_MAX);
         swarm::retreat(&self.mark, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
+    }
+
+    /// Nodes that can be kept off for what nobody reaches there: a healthy task is not to go with it.
+    fn to_leave(&self) -> impl Iterator<Item = &NodeId> {
+        self.unreached.iter().filter(|node| !self.serving.contains(node))
     }
 
     fn is_migration(&self) -> bool {

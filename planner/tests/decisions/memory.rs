@@ -148,7 +148,12 @@ fn the_same_note_holds_again_where_a_replica_was_added_anew() {
         world.memory.scaled_from(&service_id(), &service)
     };
     assert_eq!(scaled_from(ActionKind::ScaleUp, EndedBy::Us), Some(1));
-    assert_eq!(scaled_from(ActionKind::ScaleUp, EndedBy::Somebody), None);
+    assert_eq!(
+        scaled_from(ActionKind::ScaleUp, EndedBy::Somebody),
+        Some(1),
+        "the answer to its last update may be lost"
+    );
+    assert_eq!(scaled_from(ActionKind::ScaleUp, EndedBy::Nobody), None);
     assert_eq!(scaled_from(ActionKind::Migrate, EndedBy::Us), None);
 }
 

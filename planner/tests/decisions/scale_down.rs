@@ -126,6 +126,7 @@ fn no_replica_goes_while_swarm_could_keep_one_that_nobody_reaches_instead() {
     assert_eq!(vetted, Err(Violation::WithoutPorts));
     world.service().tasks.values_mut().for_each(|task| task.publishes = true);
     assert_eq!(scale_down(&world), (2, 1));
+    assert_eq!(vet(&action, &world.facts, &world.policy, &world.memory, at(NOW)), Ok(()));
 }
 
 #[test]

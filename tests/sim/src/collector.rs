@@ -169,6 +169,12 @@ impl Collector {
         self.decide(now);
     }
 
+    /// What it would decide, in words.
+    #[must_use]
+    pub fn told(&self, now: Timestamp) -> Vec<String> {
+        plan(&self.facts, &self.policy, &self.memory, now).iter().map(ToString::to_string).collect()
+    }
+
     /// Decides, as the real loop does.
     pub fn decide(&mut self, now: Timestamp) {
         let decisions = plan(&self.facts, &self.policy, &self.memory, now);

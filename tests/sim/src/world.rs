@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use swarmguard_planner::Policy;
+use swarmguard_planner::labels::ACTION_LABEL;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
@@ -218,8 +219,19 @@ impl World {
     }
 
     fn finish(mut self) -> Outcome {
-        let (sick, busy) = (self.could_have_been_moved(), self.could_have_grown());
+        let marked =
+            self.kit.services.values().filter(|service| !service.spec["Labels"][ACTION_LABEL].is_null()).count();
+        // One that waits for its owner takes the place of others.
+        let has_room = marked < self.policy.limits.actions_in_flight as usize;
+        let (sick, busy) =
+            if has_room { (self.could_have_been_moved(), self.could_have_grown()) } else { Default::default() };
         self.judge.end(&self.kit, &sick, &busy, self.now);
+        if let Some(lines) = &mut self.lines {
+            let collectors = self.managers.seats.iter().filter_map(|seat| seat.collector.as_ref());
+            lines.extend(
+                collectors.flat_map(|collector| collector.told(self.now)).map(|told| format!("  at the end {told}")),
+            );
+        }
         Outcome {
             violations: self.judge.violations,
             trace: self.trace,

@@ -39,11 +39,17 @@ impl Course {
         }
         match retreat {
             // Nothing else would have Swarm replace what it takes for healthy.
-            Retreat::Clear if !self.unreached.is_empty() => self.back_out(self.unreached.clone(), late, now),
+            Retreat::Clear if self.to_leave().next().is_some() => {
+                let nodes = self.to_leave().cloned().collect();
+                self.back_out(nodes, late, now)
+            }
+            Retreat::Clear if !self.unreached.is_empty() => {
+                self.end(State::Left, format!("{late}, beside a healthy one: it is left so"), false, now)
+            }
             Retreat::Clear => self.end(State::Reverted, late, true, now),
             Retreat::From(_) if has(Bug::RevertsAtOnce) => self.end(State::Reverted, late, true, now),
             Retreat::From(mut nodes) => {
-                nodes.extend(self.unreached.iter().cloned());
+                nodes.extend(self.to_leave().cloned());
                 nodes.sort();
                 nodes.dedup();
                 self.back_out(nodes, late, now)

@@ -74,7 +74,10 @@ impl World {
             let min = service.spec["Labels"]["swarmguard.min"].as_str().and_then(|text| text.parse().ok());
             let least = min.unwrap_or(self.policy.scaling.min_replicas).max(note["from"].as_u64()?);
             let is_movable = service.spec["TaskTemplate"]["ContainerSpec"]["Mounts"].is_null();
-            let is_more = note["to"] == service.replicas() && service.replicas() > least;
+            // What its owner asked for since, though it be as many, is theirs.
+            let asked_for = self.judge.written(id)?["Mode"]["Replicated"]["Replicas"].as_u64();
+            let is_ours = note["to"] == service.replicas() && asked_for != Some(service.replicas());
+            let is_more = is_ours && service.replicas() > least;
             let is_free = is_movable && !suffers(id) && !is_unreached(id) && self.could_be_helped(id, service);
             (is_more && is_free).then(|| id.clone())
         };
