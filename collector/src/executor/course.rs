@@ -106,8 +106,8 @@ pub struct Course {
     asked_at: Option<Timestamp>,
     /// Nodes on which a task ran, when last looked at, that nobody reaches.
     unreached: Vec<NodeId>,
-    /// Those on which one ran that is reached.
-    serving: BTreeSet<NodeId>,
+    /// Those on which one ran that is reached, while in some slot a task starts beside one that runs.
+    kept: BTreeSet<NodeId>,
     /// Somebody else has changed the service since it began.
     changed: bool,
     /// Swarm replaces tasks for that change.
@@ -152,7 +152,7 @@ impl Course {
             phase,
             asked_at,
             unreached: Vec::new(),
-            serving: BTreeSet::new(),
+            kept: BTreeSet::new(),
             changed: false,
             rolls_out: false,
             placed: false,
@@ -255,6 +255,9 @@ impl Course {
         self.resting = held_back.map(|(id, _)| (id.clone(), first_seen(id))).collect();
         self.seen_at = Some(now);
         self.coming = self.placed || self.waiting.values().any(|since| now.since(*since) < PLACED_MAX);
+        // What starts may fail and start anew on another node the next moment: there it would be kept for the healthy one.
+        let all = || tasks.iter().map(|(_, task)| task);
+        let is_unsteady = all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));
         self.unreached.clear();
         for (_, task) in &mut tasks {
             if self.mark.publishes && task.is_running() && !task.publishes && !has(Bug::TrustsRunning) {
@@ -265,7 +268,7 @@ impl Course {
         self.unreached.sort();
         self.unreached.dedup();
         let serves = tasks.iter().filter(|(_, task)| task.is_running()).filter_map(|(_, task)| task.node.clone());
-        self.serving = serves.collect();
+        self.kept = if is_unsteady { serves.collect() } else { BTreeSet::new() };
         tasks
     }
 
@@ -281,9 +284,9 @@ impl Course {
         swarm::retreat(&self.mark, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
     }
 
-    /// Nodes that can be kept off for what nobody reaches there: a healthy task is not to go with it.
+    /// Nodes that can be kept off for what nobody reaches there: no healthy task is to be lost with it.
     fn to_leave(&self) -> impl Iterator<Item = &NodeId> {
-        self.unreached.iter().filter(|node| !self.serving.contains(node))
+        self.unreached.iter().filter(|node| !self.kept.contains(node))
     }
 
     fn is_migration(&self) -> bool {

@@ -107,11 +107,7 @@ impl Course {
         let failed = match answer {
             Answer::Tasks(Ok(tasks)) => {
                 let revert = ending.revert;
-                let retreat = if revert {
-                    self.way_back(&tasks, now)
-                } else {
-                    swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task))
-                };
+                let retreat = self.way_back(&tasks, now);
                 if self.may_yield(&retreat) && (!revert || retreat == Retreat::Clear) {
                     self.phase = Phase::Ending(ending);
                     return Step::End(self.end_of(revert));

@@ -64,8 +64,7 @@ impl Course {
         let since = |from: Option<Timestamp>| from.map_or(Duration::ZERO, |from| now.since(from));
         let is_stranded = since(watch.stranded_since) >= STRANDED_MAX && !self.changed;
         let (redone, mut nodes): (Redone, Vec<NodeId>) = if !self.unreached.is_empty() {
-            // Nothing is left there that is healthy but on the source.
-            if self.unreached.iter().any(|node| node != source && self.serving.contains(node)) {
+            if self.unreached.iter().any(|node| node != source && self.kept.contains(node)) {
                 return None;
             }
             (Redone::Elsewhere, self.unreached.iter().chain([source]).cloned().collect())
