@@ -262,16 +262,18 @@ impl ControlLoop {
             if !matches!(decision.outcome, Outcome::Act { .. }) {
                 continue;
             }
-            let (because, told) = (decision.explain(), decision.clone());
+            let because = decision.explain();
             let Outcome::Act { action } = decision.outcome else { continue };
-            if self.taking_over.contains(&decision.service) || self.running.contains_key(&decision.service) {
+            // What is taken over, or waits to be, is among them.
+            if self.running.contains_key(&decision.service) {
                 continue;
             }
             if let Err(violation) = checks::vet(&action, state.fleet.facts(), policy, &self.memory, at) {
                 state.counters.violations += 1;
                 tracing::error!(service = %decision.service_name, %violation, "a planned action breaks a promise: not done");
                 if news.is_new {
-                    state.journal.record_held_back(&told, &format!("the checks held it back, {violation}"), at);
+                    let (service, name) = (&decision.service, &decision.service_name);
+                    state.journal.record_held_back(service, name, because, &violation.to_string(), at);
                 }
                 continue;
             }

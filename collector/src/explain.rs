@@ -99,8 +99,7 @@ fn outcome(record: &ActionRecord) -> String {
 
 /// T0 to T6 by name; nothing for what such an action does not have.
 fn steps(record: &ActionRecord) -> [Option<&'static str>; 7] {
-    let same = [Some("alert sent"), Some("received"), Some("decided"), Some("Swarm asked")];
-    let [t1, t2, t3, t4] = same;
+    let [t1, t2, t3, t4] = ["alert sent", "received", "decided", "Swarm asked"].map(Some);
     match record.action_kind() {
         Some(ActionKind::ScaleDown) => {
             [Some("idle since"), Some("last heard of"), t2, t3, t4, None, Some("replica gone")]

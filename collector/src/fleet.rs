@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use swarmguard_planner::facts::{NodeReport, Swarm, UnderWay};
-use swarmguard_planner::quiet::{PAUSES_MAX, Pause, Pauses};
+use swarmguard_planner::quiet::{PAUSES_MAX, Pauses};
 use swarmguard_planner::window::Sample;
 use swarmguard_planner::{Facts, Policy};
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::verbose::{CONTAINER_PREFIX_MIN, VerboseAlert, VerboseMetrics};
 use swarmguard_wire::{Alert, ContainerId, ContainerSample, Name, NodeId, NodeRef, Report, ServiceId, Timestamp};
+
+use crate::state::PauseWish;
 
 /// An agent's clock is believed if it puts a message at most so far from when it came.
 const TRANSIT_MAX: Duration = Duration::from_secs(5);
@@ -100,28 +102,27 @@ impl Fleet {
         self.facts.pauses = pauses;
     }
 
-    /// Pauses a service, or all; `None` as the pause takes it back.
+    /// Does what a person says of a pause.
     ///
     /// # Errors
     /// When the service is not known, or as many are paused one by one as can be.
-    pub fn pause(&mut self, service: Option<&str>, pause: Option<Pause>) -> Result<(), PauseError> {
-        let Some(name) = service else {
-            self.facts.pauses.all = pause;
-            return Ok(());
-        };
-        let Some(pause) = pause else {
-            self.facts.pauses.services.remove(name);
-            return Ok(());
-        };
+    pub fn pause(&mut self, wish: &PauseWish) -> Result<(), PauseError> {
+        if let PauseWish { service: Some(name), pause: Some(_) } = wish {
+            self.can_pause(name)?;
+        }
+        wish.apply(&mut self.facts.pauses);
+        Ok(())
+    }
+
+    fn can_pause(&self, name: &str) -> Result<(), PauseError> {
         let mut known = self.facts.swarm().into_iter().flat_map(|swarm| swarm.services.values());
         if !known.any(|service| service.name.as_str() == name) {
             return Err(PauseError::Service { name: name.to_owned() });
         }
-        let services = &mut self.facts.pauses.services;
+        let services = &self.facts.pauses.services;
         if services.len() >= PAUSES_MAX && !services.contains_key(name) {
             return Err(PauseError::Full);
         }
-        services.insert(name.to_owned(), pause);
         Ok(())
     }
 

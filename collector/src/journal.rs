@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use swarmguard_planner::plan::{ActionKind, Decision, Observed};
 use swarmguard_planner::{Outcome, Withheld};
-use swarmguard_wire::{ServiceId, Timestamp};
+use swarmguard_wire::{Name, ServiceId, Timestamp};
 
 pub use action::{ActionRecord, State, TimeLine};
 use disk::{Disk, Entry, Told};
@@ -136,19 +136,21 @@ impl Journal {
         record.state != State::Unfinished || known.is_none_or(|known| known.detail != record.detail)
     }
 
-    /// Keeps that a decision to act was not carried out, and why.
-    pub fn record_held_back(&mut self, decision: &Decision, why: &str, now: Timestamp) {
-        let mut sentences = decision.explain();
-        sentences.push(format!("It was not done: {why}."));
-        self.tell_and_write(Told {
-            at: now,
-            service: decision.service.to_string(),
-            service_name: decision.service_name.to_string(),
-            sentences,
-        });
+    /// Keeps that a decision to act, told `because` of what, was not carried out, and which promise it would have broken.
+    pub fn record_held_back(
+        &mut self,
+        service: &ServiceId,
+        service_name: &Name,
+        mut because: Vec<String>,
+        violation: &str,
+        now: Timestamp,
+    ) {
+        because.push(format!("It was not done, for the checks held it back: {violation}."));
+        self.tell_and_write(service, service_name, because, now);
     }
 
-    fn tell_and_write(&mut self, told: Told) {
+    fn tell_and_write(&mut self, service: &ServiceId, name: &Name, sentences: Vec<String>, at: Timestamp) {
+        let told = Told { at, service: service.to_string(), service_name: name.to_string(), sentences };
         self.disk.iter().for_each(|disk| disk.put(Entry::Decision(told.clone())));
         self.tell(told);
     }
@@ -191,13 +193,7 @@ impl Journal {
             }
         }
         self.kept.insert(decision.service.clone(), Kept { reason, at: now, decided_at: now });
-        let told = Told {
-            at: now,
-            service: decision.service.to_string(),
-            service_name: decision.service_name.to_string(),
-            sentences: decision.explain(),
-        };
-        self.tell_and_write(told);
+        self.tell_and_write(&decision.service, &decision.service_name, decision.explain(), now);
         true
     }
 
@@ -250,7 +246,7 @@ mod tests {
 
     use swarmguard_planner::plan::{Grounds, Thresholds};
     use swarmguard_planner::rules::Condition;
-    use swarmguard_wire::{ContainerId, Name};
+    use swarmguard_wire::ContainerId;
 
     use super::*;
 

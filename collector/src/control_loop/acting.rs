@@ -99,8 +99,8 @@ impl ControlLoop {
         let task = tokio::spawn(async move {
             let message = match stage.docker.mark(&service).await {
                 Ok(Some(mark)) => {
-                    let mut record = Box::new(record::taken_over(&service, service_name, &names, &mark));
-                    record.taken_over = !mark.id.starts_with(&own);
+                    let is_own = mark.id.starts_with(&own);
+                    let record = Box::new(record::taken_over(&service, service_name, &names, &mark, is_own));
                     let _ = news.send(News::TakenOver { record: record.clone() }).await;
                     let kind = mark.kind();
                     let ended = Box::new(executor::take_over(&stage, &service, mark).await);

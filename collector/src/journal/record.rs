@@ -62,12 +62,13 @@ pub(crate) fn planned(
     }
 }
 
-/// Of an action that another collector began.
+/// Of an action that was begun before, by another collector or by this one.
 pub(crate) fn taken_over(
     service: &ServiceId,
     service_name: String,
     names: &BTreeMap<NodeId, Name>,
     mark: &Mark,
+    is_own: bool,
 ) -> ActionRecord {
     let (from_node, replicas_after) = match &mark.change {
         mark::Change::Migrate { source, .. } => (Some(label(names, source)), mark.replicas),
@@ -92,7 +93,7 @@ pub(crate) fn taken_over(
         running_min: None,
         downtime_ms: 0.0,
         because: Vec::new(),
-        taken_over: true,
+        taken_over: !is_own,
         ended_at: None,
         times: mark.times,
         times_ms: [None; 7],

@@ -78,10 +78,10 @@ fn take(shared: &Shared, service: Option<&str>, pause: Option<Pause>) -> Answer 
         return refusal(StatusCode::SERVICE_UNAVAILABLE, why);
     }
     state.pauses_known = true;
-    let wish = PauseWish { service: service.map(str::to_owned), pause: pause.clone() };
+    let wish = PauseWish { service: service.map(str::to_owned), pause };
     let is_full = state.pauses_unsaved.len() >= PAUSES_MAX;
     let is_another = state.pauses_unsaved.iter().all(|before| before.service != wish.service);
-    let paused = if is_full && is_another { Err(PauseError::Full) } else { state.fleet.pause(service, pause) };
+    let paused = if is_full && is_another { Err(PauseError::Full) } else { state.fleet.pause(&wish) };
     if let Err(error) = paused {
         let status = match error {
             PauseError::Service { .. } => StatusCode::NOT_FOUND,

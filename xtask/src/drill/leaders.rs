@@ -72,7 +72,7 @@ pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Res
         let (elected, finished) = (round.elected.as_secs_f64(), round.finished.as_secs_f64());
         let name = loss.name();
         let how = match &round {
-            Round { is_taken_back: true, .. } => ", where it was, since no other node took it",
+            Round { is_taken_back: true, .. } => ", where it was",
             Round { is_remade: true, .. } => ", after a replacement without its port",
             Round { .. } => "",
         };
