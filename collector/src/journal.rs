@@ -30,6 +30,9 @@ const TOLD_APART: Duration = Duration::from_secs(10);
 /// A service about which nothing was decided for so long was calm: the same reason after that is told anew.
 const CALM_AFTER: Duration = Duration::from_secs(60);
 
+/// Of an action that is over.
+const BROUGHT_BACK: &str = "someone else's change brought its mark back later: what was ours is taken out again";
+
 /// A decision and when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DecisionRecord {
@@ -99,6 +102,13 @@ impl Journal {
     /// with it has seen the rest of it only. Gives all that is known of it by now.
     pub fn record_action(&mut self, mut record: ActionRecord) -> ActionRecord {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
+            if known.state.outlasts(&record.state) {
+                if record.state == State::Superseded {
+                    known.detail = Some(BROUGHT_BACK.to_owned());
+                    self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(known.clone()))));
+                }
+                return known.clone();
+            }
             if record.state == State::Running && matches!(known.state, State::Running | State::Unfinished) {
                 record.detail = record.detail.or(known.detail.take());
             }
@@ -133,6 +143,9 @@ impl Journal {
     /// Whether an action ended otherwise than it did last time: one that cannot be finished is tried again and again.
     pub fn is_news(&self, record: &ActionRecord) -> bool {
         let known = self.action(&record.id);
+        if known.is_some_and(|known| known.state.outlasts(&record.state)) {
+            return false;
+        }
         record.state != State::Unfinished || known.is_none_or(|known| known.detail != record.detail)
     }
 
@@ -321,6 +334,22 @@ mod tests {
         let ended = journal.record_action(ActionRecord { running_min: Some(2), downtime_ms: 25.0, ..began.clone() });
         assert_eq!((ended.running_min, ended.downtime_ms, ended.taken_over), (Some(1), 75.0, true));
         assert_eq!((ended.detail, ended.because), (None, began.because));
+    }
+
+    #[test]
+    fn what_came_of_an_action_stays_though_somebody_brings_its_mark_back() {
+        let mut journal = Journal::default();
+        let ended = ActionRecord { detail: None, ..crate::explain::tests::migration() };
+        journal.record_action(ended.clone());
+        let again = |state| ActionRecord { state, times: TimeLine::default(), ..ended.clone() };
+        for state in [State::Running, State::Unfinished] {
+            assert!(!journal.is_news(&again(state.clone())));
+            assert_eq!(journal.record_action(again(state)), ended);
+        }
+        let superseded = journal.record_action(again(State::Superseded));
+        assert_eq!((superseded.state, superseded.times), (State::Completed, ended.times));
+        assert_eq!(superseded.detail.as_deref(), Some(BROUGHT_BACK));
+        assert_eq!(journal.record_action(again(State::Reverted)).state, State::Reverted);
     }
 
     #[test]

@@ -249,12 +249,14 @@ pub struct UnderWay {
 
 /// How many replicas there were before SwarmGuard added some, and with them. It is void where somebody else has changed
 /// their number since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scaled {
     /// Before.
     pub from: u64,
     /// With them.
     pub to: u64,
+    /// The action that left the note: another with the same numbers is another note.
+    pub by: String,
 }
 
 /// A port on the node itself.

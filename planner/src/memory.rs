@@ -107,13 +107,7 @@ impl Memory {
                     push(&mut memory.moves, now);
                 }
             }
-            ActionKind::ScaleUp => {
-                memory.scaled_up.start(now);
-                // It has left a note of its own, which may say the same as one that is void.
-                if by != EndedBy::Nobody {
-                    memory.voided = None;
-                }
-            }
+            ActionKind::ScaleUp => memory.scaled_up.start(now),
             ActionKind::ScaleDown => memory.scaled_down.start(now),
         }
     }
@@ -210,19 +204,19 @@ impl Memory {
 
     fn saw_notes(&mut self, swarm: &Swarm) {
         for (id, service) in &swarm.services {
-            let Some(scaled) = service.scaled else { continue };
+            let Some(scaled) = &service.scaled else { continue };
             let Mode::Replicated { replicas } = service.mode else { continue };
             // While an action is under way the note is the one before it.
             if replicas != scaled.to && !service.action_marked && self.in_flight(id).is_none() {
-                self.services.entry(id.clone()).or_default().voided = Some(scaled);
+                self.services.entry(id.clone()).or_default().voided = Some(scaled.clone());
             }
         }
     }
 
     /// How many replicas a service had before SwarmGuard added some, if nobody else has changed their number since.
     pub fn scaled_from(&self, id: &ServiceId, service: &Service) -> Option<u64> {
-        let scaled = service.scaled?;
-        let is_void = self.services.get(id).is_some_and(|memory| memory.voided == Some(scaled));
+        let scaled = service.scaled.as_ref()?;
+        let is_void = self.services.get(id).is_some_and(|memory| memory.voided.as_ref() == Some(scaled));
         let holds = service.mode == Mode::Replicated { replicas: scaled.to } && !is_void;
         holds.then_some(scaled.from)
     }

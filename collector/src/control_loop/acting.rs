@@ -62,7 +62,9 @@ impl ControlLoop {
         let id = self.id_of(&self.actions.to_string());
         let record = record::planned(id.clone(), &action, because, swarm, decided_at);
         let (service, kind) = (action.trigger().service.clone(), action.kind());
-        let mark = Mark::new(id, &action, swarm.services.get(&service)?, record.times);
+        let found = swarm.services.get(&service)?;
+        let scaled_from = self.memory.scaled_from(&service, found);
+        let mark = Mark::new(id, &action, found, scaled_from, record.times);
         self.memory.started(&service, kind, action.nodes(), decided_at);
         let news = self.news.clone();
         let running = record.clone();

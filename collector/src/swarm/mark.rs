@@ -4,7 +4,7 @@
 //! neither. A collector that finds a mark it did not write finishes or reverts that action; no other memory is needed.
 
 use serde::{Deserialize, Serialize};
-use swarmguard_planner::facts::{Mode, Service, UnderWay};
+use swarmguard_planner::facts::{self, Mode, Service, UnderWay};
 use swarmguard_planner::labels::ACTION_LABEL;
 use swarmguard_planner::plan::{Action, ActionKind};
 use swarmguard_wire::NodeId;
@@ -25,6 +25,9 @@ pub struct Mark {
     pub times: TimeLine,
     /// Replicas the service had.
     pub replicas: u64,
+    /// Replicas it had before SwarmGuard added the first; absent where it has added none, or somebody has changed their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_from: Option<u64>,
     /// All tasks that ran had ports published on their nodes: one that has none is reached by nobody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub publishes: bool,
@@ -75,12 +78,15 @@ pub enum Change {
 
 /// What is left in a service's labels while it has replicas that SwarmGuard added: only they may be taken again. It is
 /// void where somebody else has changed their number since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scaled {
     /// Replicas before the first was added.
     pub from: u64,
     /// Replicas now.
     pub to: u64,
+    /// The action that left it.
+    #[serde(default)]
+    pub by: String,
     /// Whether the service had no map of labels at all before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub labels_absent: bool,
@@ -96,6 +102,11 @@ impl Scaled {
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
+
+    /// As a fact.
+    pub fn fact(self) -> facts::Scaled {
+        facts::Scaled { from: self.from, to: self.to, by: self.by }
+    }
 }
 
 /// Parts of the user's spec that an action overwrites, as Docker's API has them; `null` where there were none.
@@ -110,8 +121,9 @@ pub struct Original {
 }
 
 impl Mark {
-    /// The mark of an action on `service` that begins now; what is overwritten is filled in where the spec is at hand.
-    pub fn new(id: String, action: &Action, service: &Service, times: TimeLine) -> Self {
+    /// The mark of an action on `service` that begins now, and had `scaled_from` replicas before SwarmGuard added any; what
+    /// is overwritten is filled in where the spec is at hand.
+    pub fn new(id: String, action: &Action, service: &Service, scaled_from: Option<u64>, times: TimeLine) -> Self {
         let replicas = match service.mode {
             Mode::Replicated { replicas } => replicas,
             Mode::Global | Mode::Job => 0,
@@ -127,7 +139,7 @@ impl Mark {
             Action::ScaleUp(scale) => Change::ScaleUp { to: scale.to },
             Action::ScaleDown(scale) => Change::ScaleDown { to: scale.to },
         };
-        Self { v: MARK_VERSION, id, times, replicas, publishes, change, original: Original::default() }
+        Self { v: MARK_VERSION, id, times, replicas, scaled_from, publishes, change, original: Original::default() }
     }
 
     /// From now on tasks are kept off these nodes instead of those before. Gives the constraints that were added before;

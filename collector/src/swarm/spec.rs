@@ -89,14 +89,19 @@ fn is_changed(service: &Value, mark: &Mark) -> bool {
 }
 
 /// Whether that change is one for which Swarm replaces tasks, and it is not through with it. Labels, the number of replicas
-/// and the like replace none: then what goes on, or has stopped, is our own update.
+/// and the like replace none: then what goes on, or has stopped, is our own update. A scaling of ours replaces none either:
+/// then it is what somebody has begun before, and Swarm begins anew.
 fn rolls_out(service: &Value, mark: &Mark) -> bool {
     let (before, after) = (&service["PreviousSpec"], &service["Spec"]);
     let differs = |path: &str| before.pointer(path) != after.pointer(path);
     let is_another = ["/TaskTemplate", "/EndpointSpec", "/Networks"].into_iter().any(differs);
     // Before Swarm has begun it says nothing.
     let is_over = matches!(update_state(service), "completed" | "rollback_completed");
-    is_changed(service, mark) && is_another && !is_over
+    let goes_on = match mark.change {
+        Change::Migrate { .. } => false,
+        Change::ScaleUp { .. } | Change::ScaleDown { .. } => !update_state(service).is_empty(),
+    };
+    is_changed(service, mark) && (is_another || goes_on) && !is_over
 }
 
 fn update_state(service: &Value) -> &str {
@@ -190,17 +195,17 @@ fn undo(spec: &mut Value, mark: &Mark, revert: bool) -> Result<(), SwarmError> {
 
 /// Leaves in the labels how many replicas there were before any was added, until as few are there again.
 fn record_scaled(spec: &mut Value, mark: &Mark, to: u64, still: bool) -> Result<(), SwarmError> {
-    let before = spec["Labels"][SCALED_LABEL].as_str().and_then(Scaled::parse).filter(|it| it.to == mark.replicas);
+    let before = spec["Labels"][SCALED_LABEL].as_str().and_then(Scaled::parse);
     let labels_absent = before.map_or(mark.original.labels_absent, |before| before.labels_absent);
-    let from = match mark.change {
-        Change::ScaleUp { .. } => before.map_or(mark.replicas, |before| before.from),
-        Change::ScaleDown { .. } | Change::Migrate { .. } => before.map_or(to, |before| before.from),
-    };
+    let from = mark.scaled_from.unwrap_or(match mark.change {
+        Change::ScaleUp { .. } => mark.replicas,
+        Change::ScaleDown { .. } | Change::Migrate { .. } => to,
+    });
     if !still || to <= from || has(Bug::ForgetsNote) {
         take_label(spec, SCALED_LABEL, labels_absent);
         return Ok(());
     }
-    let text = serde_json::to_string(&Scaled { from, to, labels_absent });
+    let text = serde_json::to_string(&Scaled { from, to, by: mark.id.clone(), labels_absent });
     let text = text.map_err(|_| SwarmError::Spec { why: "the number of replicas cannot be written" })?;
     labels(spec)?.insert(SCALED_LABEL.to_owned(), text.into());
     Ok(())

@@ -107,7 +107,8 @@ fn a_scale_down_takes_exactly_one_and_not_below_the_minimum() {
     let replicas = |from, to, min, expected| {
         let spoil = |world: &mut World, action: &mut Action| {
             world.policy.scaling.min_replicas = min;
-            world.service().scaled = Some(swarmguard_planner::facts::Scaled { from: 0, to: 2 });
+            world.service().scaled =
+                Some(swarmguard_planner::facts::Scaled { from: 0, to: 2, by: "before".to_owned() });
             if let Action::ScaleUp(scale) = action.clone() {
                 *action = Action::ScaleDown(Scale { from, to, ..scale });
             }

@@ -65,7 +65,7 @@ fn a_scale_down_says_what_the_others_can_carry() {
     let rests = "What each replica had to do at most in the last 180 s comes to 20 % of CPU, 20 % of memory and 10 % of network";
     check(
         CALM,
-        |world| world.service().scaled = Some(Scaled { from: 1, to: 2 }),
+        |world| world.service().scaled = Some(Scaled { from: 1, to: 2, by: "before".to_owned() }),
         &[
             "web goes from 2 to 1 replica: one fewer can do what there is to do.",
             seen,
@@ -75,7 +75,7 @@ fn a_scale_down_says_what_the_others_can_carry() {
     check(
         CALM,
         |world| {
-            world.service().scaled = Some(Scaled { from: 1, to: 3 });
+            world.service().scaled = Some(Scaled { from: 1, to: 3, by: "before".to_owned() });
             world.service().mode = Mode::Replicated { replicas: 3 };
             world.service().tasks.insert("t3".parse().unwrap(), task("c", 3));
             for second in NOW - 180..=NOW {

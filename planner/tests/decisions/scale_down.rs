@@ -15,7 +15,7 @@ const COOLDOWN: u64 = 180;
 /// One of the two replicas was added by SwarmGuard.
 fn scaled() -> World {
     let mut world = World::new();
-    world.service().scaled = Some(Scaled { from: 1, to: 2 });
+    world.service().scaled = Some(Scaled { from: 1, to: 2, by: "before".to_owned() });
     world
 }
 
@@ -102,9 +102,9 @@ fn nothing_is_taken_from_a_service_at_its_minimum() {
 fn only_what_was_added_is_taken_unless_the_owner_chose_a_minimum() {
     let mut world = loaded(CALM, COOLDOWN);
     let Outcome::Act { action } = world.outcome() else { panic!("nothing is done") };
-    let note = |from, to| Some(Scaled { from, to });
+    let note = |from, to| Some(Scaled { from, to, by: "before".to_owned() });
     for scaled in [None, note(2, 2), note(9, 2), note(1, 3)] {
-        world.service().scaled = scaled;
+        world.service().scaled = scaled.clone();
         assert_eq!(world.plan(), [], "{scaled:?}");
         let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
         assert_eq!(vetted, Err(Violation::Reserve), "{scaled:?}");

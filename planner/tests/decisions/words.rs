@@ -208,7 +208,7 @@ fn a_decision_is_told_in_a_line() {
     check(BUSY, |_| (), "go from 2 to 3 replicas: CPU is at 95 %, memory at 90 %, network at 80 %");
     check(
         CALM,
-        |world| world.service().scaled = Some(Scaled { from: 1, to: 2 }),
+        |world| world.service().scaled = Some(Scaled { from: 1, to: 2, by: "before".to_owned() }),
         "go from 2 to 1 replicas; of its busiest CPU is at 10 %, memory at 10 %, network at 5 %",
     );
     check(

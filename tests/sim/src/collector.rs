@@ -14,7 +14,7 @@ use swarmguard_collector::swarm::docker::RawError;
 use swarmguard_collector::swarm::mark::{LABEL, Mark};
 use swarmguard_collector::swarm::{SwarmError, spec};
 use swarmguard_planner::facts::{Facts, Leader};
-use swarmguard_planner::memory::Past;
+use swarmguard_planner::memory::{EndedBy, Past};
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::{Action, Memory, Outcome, Policy, checks, plan};
 use swarmguard_wire::{ServiceId, Timestamp};
@@ -201,7 +201,8 @@ impl Collector {
         let (service, kind) = (action.trigger().service.clone(), action.kind());
         let Some(swarm) = self.facts.swarm() else { return };
         let Some(found) = swarm.services.get(&service) else { return };
-        let mut mark = Mark::new(id.clone(), &action, found, TimeLine::default());
+        let scaled_from = self.memory.scaled_from(&service, found);
+        let mut mark = Mark::new(id.clone(), &action, found, scaled_from, TimeLine::default());
         mark.times.t4 = Some(now);
         self.memory.started(&service, kind, action.nodes(), now);
         self.journal.push((id, Past { service: service.clone(), kind, begun: now, ended: None }));
@@ -347,6 +348,8 @@ impl Collector {
         let Some(by) = ended.state.ended_by() else { return self.journal.retain(|(known, _)| known != id) };
         let end = Some((by, now));
         match self.journal.iter_mut().find(|(known, _)| known == id) {
+            // Its mark had come back with somebody's change: what came of it stays.
+            Some((_, Past { ended: Some((EndedBy::Us, _)), .. })) if by != EndedBy::Us => {}
             Some((_, past)) => past.ended = end,
             None => {
                 let past = Past { service: service.clone(), kind, begun: now, ended: end };

@@ -9,6 +9,9 @@ use crate::journal::State;
 use crate::swarm::spec::End;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE};
 
+/// How often what nobody reaches is made anew on yet other nodes.
+const TRIED_MAX: u32 = 2;
+
 /// The user's spec is being put back.
 #[derive(Debug)]
 pub(super) struct Ending {
@@ -28,6 +31,8 @@ pub(super) struct BackOut {
     nodes: Vec<NodeId>,
     /// The update is taken: what is to go is waited for.
     waiting: bool,
+    /// How often it was begun before.
+    tried: u32,
     late: String,
 }
 
@@ -38,10 +43,10 @@ impl Course {
             late = "what was asked for runs without the ports that the service publishes".to_owned();
         }
         match retreat {
-            // Nothing else would have Swarm replace what it takes for healthy.
-            Retreat::Clear if self.to_leave().next().is_some() => {
+            // Nothing else would have Swarm replace what it takes for healthy. What runs beside it, steadily, is moved with it.
+            Retreat::Clear | Retreat::Wait if self.to_leave().next().is_some() => {
                 let nodes = self.to_leave().cloned().collect();
-                self.back_out(nodes, late, now)
+                self.back_out(nodes, late, 0, now)
             }
             Retreat::Clear if !self.unreached.is_empty() => {
                 self.end(State::Left, format!("{late}, beside a healthy one: it is left so"), false, now)
@@ -52,7 +57,7 @@ impl Course {
                 nodes.extend(self.to_leave().cloned());
                 nodes.sort();
                 nodes.dedup();
-                self.back_out(nodes, late, now)
+                self.back_out(nodes, late, 0, now)
             }
             Retreat::Unsafe => {
                 let left =
@@ -64,9 +69,9 @@ impl Course {
         }
     }
 
-    fn back_out(&mut self, nodes: Vec<NodeId>, late: String, now: Timestamp) -> Step {
+    fn back_out(&mut self, nodes: Vec<NodeId>, late: String, tried: u32, now: Timestamp) -> Step {
         let step = Step::BackOut { nodes: nodes.clone() };
-        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, waiting: false, late });
+        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, waiting: false, tried, late });
         step
     }
 
@@ -159,10 +164,10 @@ impl Course {
             }
             // It was not taken yet: by now the replacement may be elsewhere.
             Answer::Tasks(Ok(tasks)) if !back_out.waiting => {
-                let (begun, way_back) = (back_out.begun, self.way_back(&tasks, now));
+                let way_back = self.way_back(&tasks, now);
                 let step = self.retreat(way_back, now);
                 if let Phase::BackingOut(again) = &mut self.phase {
-                    again.begun = begun;
+                    (again.begun, again.tried) = (back_out.begun, back_out.tried);
                 }
                 step
             }
@@ -178,11 +183,18 @@ impl Course {
                 if tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
                     return self.end(State::Reverted, back_out.late, true, now);
                 }
-                if now.since(back_out.begun) >= RETREAT_MAX && tasks.is_ok() && !self.unreached.is_empty() {
+                let is_over = now.since(back_out.begun) >= RETREAT_MAX;
+                // What came instead has no ports either, if the Swarm has lost its leader once more.
+                let has_come = !self.coming && !self.unreached.iter().any(|node| back_out.nodes.contains(node));
+                if (is_over || has_come) && tasks.is_ok() && self.may_leave_others(&back_out) {
+                    let nodes = self.to_leave().cloned().collect();
+                    return self.back_out(nodes, back_out.late, back_out.tried + 1, now);
+                }
+                if is_over && tasks.is_ok() && !self.unreached.is_empty() {
                     let left = format!("{}, and no other node takes it: it is left so", back_out.late);
                     return self.end(State::Left, left, false, now);
                 }
-                if now.since(back_out.begun) >= RETREAT_MAX {
+                if is_over {
                     let seconds = RETREAT_MAX.as_secs();
                     let why = format!("the tasks that did not become healthy are still there after {seconds} s");
                     return self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {why}"));
@@ -195,6 +207,12 @@ impl Course {
                 Step::ReadTasks
             }
         }
+    }
+
+    /// Other nodes have what nobody reaches than those that it is kept off.
+    fn may_leave_others(&self, back_out: &BackOut) -> bool {
+        let mut nodes = self.to_leave().peekable();
+        back_out.tried < TRIED_MAX && nodes.peek().is_some() && !nodes.eq(&back_out.nodes)
     }
 
     /// Nothing is left, or is to come, that Swarm could keep for a healthy task.

@@ -25,6 +25,7 @@ fn mark(change: Change) -> Mark {
         id: "ours".into(),
         times,
         replicas: 2,
+        scaled_from: None,
         publishes: true,
         change,
         original: Original::default(),

@@ -62,10 +62,7 @@ fn service(found: Service) -> Option<(ServiceId, facts::Service)> {
         name: Name::new(spec.name.as_deref().unwrap_or_default()),
         version,
         mode: mode(&spec),
-        scaled: labels
-            .get(SCALED_LABEL)
-            .and_then(|text| Scaled::parse(text))
-            .map(|it| facts::Scaled { from: it.from, to: it.to }),
+        scaled: labels.get(SCALED_LABEL).and_then(|text| Scaled::parse(text)).map(Scaled::fact),
         labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
         update: update_state(state),
         action_marked: labels.contains_key(LABEL),

@@ -11,6 +11,7 @@ fn mark_of(change: Change) -> Mark {
         id: "x".into(),
         times,
         replicas: 2,
+        scaled_from: None,
         publishes: false,
         change,
         original: Original::default(),
@@ -170,6 +171,25 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
 }
 
 #[test]
+fn a_scaling_is_not_ended_in_the_middle_of_an_update_that_was_begun_before_the_users_last_change() {
+    let (mut before, mark) = applied(&json!({"Mode": {"Replicated": {"Replicas": 2}}}), Change::ScaleUp { to: 3 });
+    before["TaskTemplate"] = json!({"ContainerSpec": {"Image": "web:2"}});
+    let mut scaled = before.clone();
+    scaled["Mode"]["Replicated"]["Replicas"] = json!(5);
+    let check = |state: Value, expected: fn(&Result<Update, SwarmError>) -> bool| {
+        let service = json!({
+            "Version": {"Index": 3}, "Spec": scaled, "PreviousSpec": before, "UpdateStatus": {"State": state}
+        });
+        let ended = end(service, &mark.id, end_of(false, false));
+        assert!(expected(&ended), "{state}: {ended:?}");
+    };
+    check(json!("paused"), |ended| matches!(ended, Err(SwarmError::OthersPaused)));
+    check(json!("updating"), |ended| matches!(ended, Err(SwarmError::OthersChange)));
+    check(json!("completed"), Result::is_ok);
+    check(Value::Null, Result::is_ok);
+}
+
+#[test]
 fn what_the_user_changed_in_the_meantime_stays() {
     let (mut changed, mark) = applied(&json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}}), migrate());
     let constraints = changed["TaskTemplate"]["Placement"]["Constraints"].as_array_mut().unwrap();
@@ -185,6 +205,8 @@ fn scale(mut spec: Value, steps: &[(Change, u64, bool)]) -> Value {
     for (change, found, revert) in steps {
         let mut mark = mark_of(change.clone());
         mark.replicas = spec["Mode"]["Replicated"]["Replicas"].as_u64().unwrap();
+        let before = spec["Labels"][SCALED_LABEL].as_str().and_then(Scaled::parse);
+        mark.scaled_from = before.filter(|it| it.to == mark.replicas).map(|it| it.from);
         mark.original = original(&spec);
         apply(&mut spec, &mark).unwrap();
         spec["Mode"]["Replicated"]["Replicas"] = json!(found);
@@ -213,6 +235,22 @@ fn what_was_added_is_remembered_until_it_is_given_back() {
     check(&[up(3), (ScaleUp { to: 4 }, 4, true)], Some((2, 3)));
     check(&[up(3), (ScaleUp { to: 4 }, 7, false)], None);
     check(&[down(1)], None);
+}
+
+#[test]
+fn what_is_added_to_the_owners_own_number_says_nothing_of_a_note_that_is_void() {
+    let note = Scaled { from: 1, to: 2, by: "before".into(), labels_absent: true };
+    let mut spec = json!({"Mode": {"Replicated": {"Replicas": 2}}});
+    spec["Labels"] = json!({SCALED_LABEL: serde_json::to_string(&note).unwrap()});
+    let mut mark = mark_of(Change::ScaleUp { to: 3 });
+    apply(&mut spec, &mark).unwrap();
+    undo(&mut spec, &mark, false).unwrap();
+    let scaled = |spec: &Value| spec["Labels"][SCALED_LABEL].as_str().and_then(Scaled::parse);
+    assert_eq!(scaled(&spec), Some(Scaled { from: 2, to: 3, by: "x".into(), labels_absent: true }));
+    (mark.replicas, mark.scaled_from, mark.change) = (3, Some(2), Change::ScaleDown { to: 2 });
+    apply(&mut spec, &mark).unwrap();
+    undo(&mut spec, &mark, false).unwrap();
+    assert!(spec.get("Labels").is_none(), "{spec}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) fn swarm(kit: &SwarmKit, leader: Leader, now: Timestamp) -> Swarm {
             name: Name::new(found.spec["Name"].as_str().unwrap_or_default()),
             version: found.version,
             mode: found.mode(),
-            scaled: label(SCALED_LABEL).and_then(Scaled::parse).map(|it| facts::Scaled { from: it.from, to: it.to }),
+            scaled: label(SCALED_LABEL).and_then(Scaled::parse).map(Scaled::fact),
             labels: Labels::parse(labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))),
             update: found.update,
             action_marked: label(LABEL).is_some(),

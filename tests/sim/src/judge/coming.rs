@@ -78,7 +78,12 @@ impl Judge {
     /// An owner's update has stopped half-way: whatever is changed would have Swarm go on with it.
     fn waits_for_owner(&self, id: &ServiceId, service: &Service) -> bool {
         let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
-        service.update == UpdateState::Paused && is_rollout && self.authors.get(id) == Some(&Author::Owner)
+        // A scaling replaces nothing: what has stopped half-way was begun before their last change.
+        let mark = service.spec["Labels"][MARK].as_str().and_then(|mark| serde_json::from_str::<Value>(mark).ok());
+        let is_scaling = mark.is_some_and(|mark| mark["change"]["kind"] != "migrate");
+        service.update == UpdateState::Paused
+            && (is_rollout || is_scaling)
+            && self.authors.get(id) == Some(&Author::Owner)
     }
 
     /// What must have come about by the end.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use swarmguard_collector::fleet::{Sent, Times};
-use swarmguard_planner::facts::{NodeReport, TaskState};
+use swarmguard_planner::facts::{Leader, NodeReport, TaskState};
 use swarmguard_planner::window::Sample;
 use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, ServiceId, Timestamp};
 
 use super::World;
+use crate::collector::Collector;
 
 /// Agents report so often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -137,8 +138,12 @@ impl World {
             }
         }
         if !alerted.is_empty() {
-            let deciding = self.managers.awake(now).filter(|(number, _)| alerted.contains(number));
-            deciding.for_each(|(_, collector)| collector.decide(now));
+            // What one decides beside another leader comes to nothing: at each look is often enough to see that it does.
+            let leads = |collector: &Collector| {
+                collector.facts.swarm().is_none_or(|swarm| !matches!(swarm.leader, Leader::Elsewhere { .. }))
+            };
+            let alerted = self.managers.awake(now).filter(|(number, _)| alerted.contains(number));
+            alerted.filter(|(_, collector)| leads(collector)).for_each(|(_, collector)| collector.decide(now));
             self.watch();
         }
     }

@@ -144,6 +144,42 @@ fn where_no_third_node_takes_it_the_source_may_and_where_none_does_it_is_left() 
 }
 
 #[test]
+fn what_comes_without_ports_as_well_is_made_anew_on_yet_other_nodes_twice() {
+    let on = |node: &'static str, nodes: &str| in_slots(without_ports_on(node, nodes), &[1, 2]);
+    let taken = || Answer::Updated(Ok(()));
+    let mut answers = vec![(1, on("c", "BC")), (1, found("ours", false)), (1, Answer::Paused), (1, on("c", "BC"))];
+    answers.extend([(1, taken()), (1, Answer::Paused), (12, on("c", "BC")), (12, taken())]);
+    answers.extend([(14, on("d", "BD")), (14, taken()), (16, on("e", "BE"))]);
+    let raced = updated(SwarmError::Version { planned: 1, found: 2 });
+    answers.extend([(16, raced), (16, Answer::Paused), (16, on("e", "BE")), (16, taken())]);
+    answers.extend([(77, on("f", "BF")), (77, on("f", "BF")), (77, taken())]);
+    let first = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause", "tasks", "back out of c"];
+    let again = ["tasks", "back out of d", "tasks", "back out of e", "pause", "tasks", "back out of e"];
+    check(taken_over(migrate()), answers, &[&first[..], &again[..], &["tasks", "tasks", "end", "left"][..]].concat());
+}
+
+#[test]
+fn what_nobody_reaches_goes_though_a_healthy_one_on_its_node_is_moved_with_it() {
+    let added = vec!["node.id!=c".into(), "node.id!=d".into()];
+    let kept_off = || Mark {
+        change: Change::Migrate { source: "a".parse().unwrap(), target: "c".parse().unwrap(), added: added.clone() },
+        ..migrate()
+    };
+    let with_another = |nodes: &str, slots: &[u64]| {
+        let Answer::Tasks(Ok(mut found)) = in_slots(without_ports_on("c", nodes), slots) else { return Answer::Paused };
+        let (id, mut other) = task("c", TaskState::Running, true);
+        other.slot = Some(1);
+        found.push((id, other));
+        Answer::Tasks(Ok(found))
+    };
+    let check =
+        |answer: Answer, expected: &str| check(taken_over(kept_off()), vec![(81, answer)], &["tasks", expected]);
+    check(with_another("AC", &[2, 2]), "back out of c");
+    // What starts beside a healthy one could be kept for it.
+    check(with_another("ACd", &[2, 2, 1]), "unfinished");
+}
+
+#[test]
 fn nothing_is_begun_anew_in_the_middle_of_somebody_elses_rollout() {
     let unreached = || without_ports_on("c", "BC");
     let refused = || updated(SwarmError::OthersChange);
