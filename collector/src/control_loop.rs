@@ -15,7 +15,7 @@ use swarmguard_influx::Sink;
 use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Leader, Swarm};
 use swarmguard_planner::labels::LabelProblem;
-use swarmguard_planner::memory::Past;
+use swarmguard_planner::memory::{EndedBy, Past};
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::{Memory, Outcome, Policy, checks, plan};
@@ -307,7 +307,10 @@ impl ControlLoop {
         }
         self.trusted_from = at;
         let under_way = self.memory.under_way(service);
+        let was_over = self.shared.state().journal.is_over(&record.id);
         match ended.state.ended_by() {
+            // It counts once.
+            Some(EndedBy::Us) if was_over => self.memory.ended(service, kind, EndedBy::Somebody, at),
             Some(by) => self.memory.ended(service, kind, by, at),
             None => self.memory.refused(service, at),
         }
@@ -320,6 +323,10 @@ impl ControlLoop {
         };
         if !is_news {
             return;
+        }
+        if was_over {
+            let (service, id, detail) = (&record.service_name, &record.id, &record.detail);
+            return tracing::warn!(%service, id, detail, "the mark of an action that is over came back");
         }
         self.judge(&record);
         events::print(&record);

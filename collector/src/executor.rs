@@ -101,7 +101,9 @@ async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: S
             Step::ReadTasks => Answer::Tasks(docker.tasks(service).await),
             Step::ReadNode(node) => Answer::Node(docker.is_ready(&node).await),
             Step::End(end) => within(leads_until, docker.end(service, course.id(), end)).await,
-            Step::BackOut { nodes } => within(leads_until, docker.back_out(service, course.id(), &nodes)).await,
+            Step::BackOut { nodes, remade } => {
+                within(leads_until, docker.back_out(service, course.id(), &nodes, remade)).await
+            }
             Step::Pause(length) => {
                 tokio::time::sleep(length).await;
                 Answer::Paused

@@ -30,8 +30,8 @@ const TOLD_APART: Duration = Duration::from_secs(10);
 /// A service about which nothing was decided for so long was calm: the same reason after that is told anew.
 const CALM_AFTER: Duration = Duration::from_secs(60);
 
-/// Of an action that is over.
-const BROUGHT_BACK: &str = "someone else's change brought its mark back later: what was ours is taken out again";
+/// Of an action that is over: a rollback, for one, does so.
+const BROUGHT_BACK: &str = "someone else's change brought its mark back later";
 
 /// A decision and when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -102,11 +102,9 @@ impl Journal {
     /// with it has seen the rest of it only. Gives all that is known of it by now.
     pub fn record_action(&mut self, mut record: ActionRecord) -> ActionRecord {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
-            if known.state.outlasts(&record.state) {
-                if record.state == State::Superseded {
-                    known.detail = Some(BROUGHT_BACK.to_owned());
-                    self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(known.clone()))));
-                }
+            if known.state.is_ours() {
+                known.detail = detail_of_over(known, &record);
+                self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(known.clone()))));
                 return known.clone();
             }
             if record.state == State::Running && matches!(known.state, State::Running | State::Unfinished) {
@@ -142,11 +140,16 @@ impl Journal {
 
     /// Whether an action ended otherwise than it did last time: one that cannot be finished is tried again and again.
     pub fn is_news(&self, record: &ActionRecord) -> bool {
-        let known = self.action(&record.id);
-        if known.is_some_and(|known| known.state.outlasts(&record.state)) {
-            return false;
+        match self.action(&record.id) {
+            Some(known) if known.state.is_ours() => known.detail != detail_of_over(known, record),
+            Some(known) => record.state != State::Unfinished || known.detail != record.detail,
+            None => true,
         }
-        record.state != State::Unfinished || known.is_none_or(|known| known.detail != record.detail)
+    }
+
+    /// Whether we have ended this action before.
+    pub fn is_over(&self, id: &str) -> bool {
+        self.action(id).is_some_and(|known| known.state.is_ours())
     }
 
     /// Keeps that a decision to act, told `because` of what, was not carried out, and which promise it would have broken.
@@ -236,6 +239,20 @@ impl Journal {
     pub fn decision(&self, service: &ServiceId) -> Option<&DecisionRecord> {
         self.decisions.get(service)
     }
+}
+
+/// What is told of an action that is over once its mark has come back, with what came of it first.
+fn detail_of_over(known: &ActionRecord, later: &ActionRecord) -> Option<String> {
+    let what = match later.state {
+        State::Running => return known.detail.clone(),
+        State::Unfinished => format!(", and is not taken out yet: {}", later.detail.as_deref().unwrap_or("it goes on")),
+        State::Completed | State::Reverted | State::Left | State::Refused | State::Superseded | State::HandedOver => {
+            ", and was taken out again".to_owned()
+        }
+    };
+    let before = known.detail.as_deref().and_then(|detail| detail.split(BROUGHT_BACK).next()).unwrap_or_default();
+    let separator = if before.is_empty() || before.ends_with("; ") { "" } else { "; " };
+    Some(format!("{before}{separator}{BROUGHT_BACK}{what}"))
 }
 
 /// What tells one decision from another, numbers left out.
@@ -339,17 +356,25 @@ mod tests {
     #[test]
     fn what_came_of_an_action_stays_though_somebody_brings_its_mark_back() {
         let mut journal = Journal::default();
-        let ended = ActionRecord { detail: None, ..crate::explain::tests::migration() };
+        let ended = ActionRecord { detail: Some("slowly".into()), ..crate::explain::tests::migration() };
+        assert!(!journal.is_over(&ended.id));
         journal.record_action(ended.clone());
-        let again = |state| ActionRecord { state, times: TimeLine::default(), ..ended.clone() };
-        for state in [State::Running, State::Unfinished] {
-            assert!(!journal.is_news(&again(state.clone())));
-            assert_eq!(journal.record_action(again(state)), ended);
+        assert!(journal.is_over(&ended.id));
+        let mut check = |state, why: Option<&str>, detail: &str| {
+            let detail_then = why.map(str::to_owned);
+            let again = ActionRecord { state, times: TimeLine::default(), detail: detail_then, ..ended.clone() };
+            let is_news = journal.action(&ended.id).unwrap().detail.as_deref() != Some(detail);
+            assert_eq!(journal.is_news(&again), is_news);
+            assert_eq!(journal.record_action(again), ActionRecord { detail: Some(detail.into()), ..ended.clone() });
+        };
+        let back = "slowly; someone else's change brought its mark back later";
+        check(State::Running, None, "slowly");
+        check(State::Unfinished, Some("paused"), &format!("{back}, and is not taken out yet: paused"));
+        check(State::Running, None, &format!("{back}, and is not taken out yet: paused"));
+        check(State::Unfinished, Some("paused"), &format!("{back}, and is not taken out yet: paused"));
+        for state in [State::Superseded, State::Completed, State::Reverted] {
+            check(state, None, &format!("{back}, and was taken out again"));
         }
-        let superseded = journal.record_action(again(State::Superseded));
-        assert_eq!((superseded.state, superseded.times), (State::Completed, ended.times));
-        assert_eq!(superseded.detail.as_deref(), Some(BROUGHT_BACK));
-        assert_eq!(journal.record_action(again(State::Reverted)).state, State::Reverted);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub enum Step {
     BackOut {
         /// Where replacements did not become healthy, or nobody reaches them; or the source alone.
         nodes: Vec<NodeId>,
+        /// How often what nobody reaches was made anew, this time included.
+        remade: u32,
     },
     /// Wait.
     Pause(Duration),

@@ -39,10 +39,9 @@ impl State {
         }
     }
 
-    /// Whether it stays what came of an action of which this is said later: its mark may have come back with somebody's change,
-    /// a rollback for one, which does not undo that it was done.
-    pub fn outlasts(&self, later: &Self) -> bool {
-        self.ended_by() == Some(EndedBy::Us) && later.ended_by() != Some(EndedBy::Us)
+    /// Whether we ended it. Its mark may still come back with somebody's change, a rollback for one: that does not undo it.
+    pub fn is_ours(&self) -> bool {
+        self.ended_by() == Some(EndedBy::Us)
     }
 
     /// The state in one word, as in the database.

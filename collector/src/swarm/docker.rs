@@ -198,8 +198,14 @@ impl DockerSwarm {
     ///
     /// # Errors
     /// [`SwarmError::Superseded`] when another mark or none is there; else as [`spec::end`] says.
-    pub async fn back_out(&self, service: &ServiceId, id: &str, nodes: &[NodeId]) -> Result<(), SwarmError> {
-        match spec::back_out(self.get(service).await?, id, nodes)? {
+    pub async fn back_out(
+        &self,
+        service: &ServiceId,
+        id: &str,
+        nodes: &[NodeId],
+        remade: u32,
+    ) -> Result<(), SwarmError> {
+        match spec::back_out(self.get(service).await?, id, nodes, remade)? {
             Some(update) => self.update(service, update).await,
             None => Ok(()),
         }

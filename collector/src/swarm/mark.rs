@@ -31,6 +31,9 @@ pub struct Mark {
     /// All tasks that ran had ports published on their nodes: one that has none is reached by nobody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub publishes: bool,
+    /// How often what nobody reaches was made anew while it was backed out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub remade: u32,
     /// What is changed.
     pub change: Change,
     /// What the user's spec had, to be put back.
@@ -92,6 +95,10 @@ pub struct Scaled {
     pub labels_absent: bool,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// The constraint that keeps tasks off a node.
 fn off(node: &NodeId) -> String {
     format!("node.id!={node}")
@@ -139,7 +146,17 @@ impl Mark {
             Action::ScaleUp(scale) => Change::ScaleUp { to: scale.to },
             Action::ScaleDown(scale) => Change::ScaleDown { to: scale.to },
         };
-        Self { v: MARK_VERSION, id, times, replicas, scaled_from, publishes, change, original: Original::default() }
+        Self {
+            v: MARK_VERSION,
+            id,
+            times,
+            replicas,
+            scaled_from,
+            publishes,
+            remade: 0,
+            change,
+            original: Original::default(),
+        }
     }
 
     /// From now on tasks are kept off these nodes instead of those before. Gives the constraints that were added before;
@@ -147,6 +164,11 @@ impl Mark {
     pub fn keep_off(&mut self, nodes: &[NodeId]) -> Option<Vec<String>> {
         let Change::Migrate { added, .. } = &mut self.change else { return None };
         Some(std::mem::replace(added, nodes.iter().map(off).collect()))
+    }
+
+    /// Whether tasks are kept off these nodes, and off no others.
+    pub fn is_kept_off(&self, nodes: &[NodeId]) -> bool {
+        self.added().iter().eq(nodes.iter().map(off).collect::<Vec<_>>().iter())
     }
 
     /// Whether it is a move after which the source may have the task again: no other node took it, or it is backed out of.

@@ -56,14 +56,15 @@ pub fn end(service: Value, id: &str, end: End) -> Result<Update, SwarmError> {
 }
 
 /// The update that keeps a migration's tasks off `nodes` and no others: what runs there is replaced elsewhere. The mark stays.
-/// There is none to make where another collector has had it done before: the same once more would look like somebody else's change.
+/// There is none to make where another collector has had it done before: the same once more would look like somebody else's
+/// change. Where `remade` is another number, Swarm goes about it anew, though it had stopped.
 ///
 /// # Errors
 /// As for [`end`]; any change of somebody else's is in the way.
-pub fn back_out(service: Value, id: &str, nodes: &[NodeId]) -> Result<Option<Update>, SwarmError> {
+pub fn back_out(service: Value, id: &str, nodes: &[NodeId], remade: u32) -> Result<Option<Update>, SwarmError> {
     let found = ours(&service, id, false)?;
     let (version, mut spec) = parts(service)?;
-    let mut mark = found.clone();
+    let mut mark = Mark { remade, ..found.clone() };
     exclude_only(&mut spec, &mut mark, nodes)?;
     Ok((mark != found).then_some((version, spec)))
 }

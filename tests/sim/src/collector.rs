@@ -226,8 +226,9 @@ impl Collector {
             };
             let (answer, took) = match step {
                 Step::Done(ended) => {
+                    let was_over = self.is_over(running.course.id());
                     self.write_down(running.course.id(), &service, running.kind, &ended, now);
-                    self.ended(&service, running.kind, &ended, now);
+                    self.ended(&service, running.kind, &ended, was_over, now);
                     continue;
                 }
                 Step::Pause(length) => (Answer::Paused, length),
@@ -291,8 +292,8 @@ impl Collector {
                 let update = found.and_then(|found| spec::end(found, course.id(), end));
                 self.change(kit, service, update, unreliable)
             }
-            Step::BackOut { nodes } => {
-                match found.and_then(|found| spec::back_out(found, course.id(), &nodes)).transpose() {
+            Step::BackOut { nodes, remade } => {
+                match found.and_then(|found| spec::back_out(found, course.id(), &nodes, remade)).transpose() {
                     Some(update) => self.change(kit, service, update, unreliable),
                     None => Answer::Updated(Ok(())),
                 }
@@ -349,7 +350,7 @@ impl Collector {
         let end = Some((by, now));
         match self.journal.iter_mut().find(|(known, _)| known == id) {
             // Its mark had come back with somebody's change: what came of it stays.
-            Some((_, Past { ended: Some((EndedBy::Us, _)), .. })) if by != EndedBy::Us => {}
+            Some((_, Past { ended: Some((EndedBy::Us, _)), .. })) => {}
             Some((_, past)) => past.ended = end,
             None => {
                 let past = Past { service: service.clone(), kind, begun: now, ended: end };
@@ -358,10 +359,18 @@ impl Collector {
         }
     }
 
-    fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
+    /// Whether we have ended this action before: its mark had come back with somebody's change.
+    fn is_over(&self, id: &str) -> bool {
+        let is_ours = |past: &Past| matches!(past.ended, Some((EndedBy::Us, _)));
+        self.journal.iter().any(|(known, past)| known == id && is_ours(past))
+    }
+
+    fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, was_over: bool, now: Timestamp) {
         let is_unfinished = ended.state == State::Unfinished;
         let under_way = self.memory.under_way(service);
         match ended.state.ended_by() {
+            // It counts once.
+            Some(EndedBy::Us) if was_over => self.memory.ended(service, kind, EndedBy::Somebody, now),
             Some(by) => self.memory.ended(service, kind, by, now),
             None => self.memory.refused(service, now),
         }

@@ -1,5 +1,7 @@
 //! How an action ends: the user's spec is put back, and before that, where need be, what was begun is backed out of.
 
+use std::time::Duration;
+
 use swarmguard_planner::facts::Task;
 use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
@@ -9,8 +11,11 @@ use crate::journal::State;
 use crate::swarm::spec::End;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE};
 
-/// How often what nobody reaches is made anew on yet other nodes.
-const TRIED_MAX: u32 = 2;
+/// How often what nobody reaches is made anew once more.
+const REMADE_MAX: u32 = 2;
+
+/// So long after it was made anew: a Swarm that has just lost its leader may make the next one in the same way.
+const REMADE_APART: Duration = Duration::from_secs(10);
 
 /// The user's spec is being put back.
 #[derive(Debug)]
@@ -29,10 +34,9 @@ pub(super) struct Ending {
 pub(super) struct BackOut {
     pub(super) begun: Timestamp,
     nodes: Vec<NodeId>,
+    remade: u32,
     /// The update is taken: what is to go is waited for.
     waiting: bool,
-    /// How often it was begun before.
-    tried: u32,
     late: String,
 }
 
@@ -43,10 +47,11 @@ impl Course {
             late = "what was asked for runs without the ports that the service publishes".to_owned();
         }
         match retreat {
-            // Nothing else would have Swarm replace what it takes for healthy. What runs beside it, steadily, is moved with it.
-            Retreat::Clear | Retreat::Wait if self.to_leave().next().is_some() => {
-                let nodes = self.to_leave().cloned().collect();
-                self.back_out(nodes, late, 0, now)
+            // Nothing else would have Swarm replace what it takes for healthy. Swarm may have stopped to do so before.
+            Retreat::Clear | Retreat::Wait if self.may_leave(&retreat) => {
+                let nodes: Vec<NodeId> = self.to_leave().cloned().collect();
+                let again = self.mark.is_kept_off(&nodes) && self.mark.remade < REMADE_MAX;
+                self.back_out(nodes, late, again, now)
             }
             Retreat::Clear if !self.unreached.is_empty() => {
                 self.end(State::Left, format!("{late}, beside a healthy one: it is left so"), false, now)
@@ -57,7 +62,7 @@ impl Course {
                 nodes.extend(self.to_leave().cloned());
                 nodes.sort();
                 nodes.dedup();
-                self.back_out(nodes, late, 0, now)
+                self.back_out(nodes, late, false, now)
             }
             Retreat::Unsafe => {
                 let left =
@@ -69,9 +74,11 @@ impl Course {
         }
     }
 
-    fn back_out(&mut self, nodes: Vec<NodeId>, late: String, tried: u32, now: Timestamp) -> Step {
-        let step = Step::BackOut { nodes: nodes.clone() };
-        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, waiting: false, tried, late });
+    /// `again` where what nobody reaches is made anew once more.
+    fn back_out(&mut self, nodes: Vec<NodeId>, late: String, again: bool, now: Timestamp) -> Step {
+        let remade = self.mark.remade + u32::from(again);
+        let step = Step::BackOut { nodes: nodes.clone(), remade };
+        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, remade, waiting: false, late });
         step
     }
 
@@ -148,6 +155,7 @@ impl Course {
         match answer {
             Answer::Updated(Ok(())) => {
                 self.mark.keep_off(&back_out.nodes);
+                self.mark.remade = back_out.remade;
                 (back_out.waiting, back_out.begun) = (true, now);
                 self.phase = Phase::BackingOut(back_out);
                 Step::ReadTasks
@@ -166,10 +174,9 @@ impl Course {
             Answer::Tasks(Ok(tasks)) if !back_out.waiting => {
                 let way_back = self.way_back(&tasks, now);
                 let step = self.retreat(way_back, now);
-                if let Phase::BackingOut(again) = &mut self.phase {
-                    (again.begun, again.tried) = (back_out.begun, back_out.tried);
-                }
-                step
+                let Phase::BackingOut(again) = &mut self.phase else { return step };
+                (again.begun, again.remade) = (back_out.begun, again.remade.max(back_out.remade));
+                Step::BackOut { nodes: again.nodes.clone(), remade: again.remade }
             }
             Answer::Tasks(Err(error)) if !back_out.waiting => {
                 if now.since(back_out.begun) > UPDATE_MAX {
@@ -180,15 +187,18 @@ impl Course {
                 Step::Pause(UPDATE_PAUSE)
             }
             Answer::Tasks(tasks) => {
-                if tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
+                let is_over = now.since(back_out.begun) >= RETREAT_MAX;
+                // What is still to come may come without its ports.
+                let is_all = !self.coming || is_over || !self.mark.publishes;
+                if is_all && tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
                     return self.end(State::Reverted, back_out.late, true, now);
                 }
-                let is_over = now.since(back_out.begun) >= RETREAT_MAX;
                 // What came instead has no ports either, if the Swarm has lost its leader once more.
-                let has_come = !self.coming && !self.unreached.iter().any(|node| back_out.nodes.contains(node));
+                let is_elsewhere = !self.unreached.iter().any(|node| back_out.nodes.contains(node));
+                let has_come = !self.coming && is_elsewhere && now.since(back_out.begun) >= REMADE_APART;
                 if (is_over || has_come) && tasks.is_ok() && self.may_leave_others(&back_out) {
                     let nodes = self.to_leave().cloned().collect();
-                    return self.back_out(nodes, back_out.late, back_out.tried + 1, now);
+                    return self.back_out(nodes, back_out.late, true, now);
                 }
                 if is_over && tasks.is_ok() && !self.unreached.is_empty() {
                     let left = format!("{}, and no other node takes it: it is left so", back_out.late);
@@ -209,10 +219,17 @@ impl Course {
         }
     }
 
+    /// Nodes can be kept off for what nobody reaches there. What runs on them is moved with it; beside what starts in its slot
+    /// it is not: Swarm could keep that one instead.
+    fn may_leave(&self, retreat: &Retreat) -> bool {
+        let is_steady = *retreat == Retreat::Clear || self.kept.is_empty();
+        is_steady && self.to_leave().next().is_some()
+    }
+
     /// Other nodes have what nobody reaches than those that it is kept off.
     fn may_leave_others(&self, back_out: &BackOut) -> bool {
-        let mut nodes = self.to_leave().peekable();
-        back_out.tried < TRIED_MAX && nodes.peek().is_some() && !nodes.eq(&back_out.nodes)
+        let may_leave = self.mark.remade < REMADE_MAX && self.may_leave(&Retreat::Wait);
+        may_leave && !self.to_leave().eq(&back_out.nodes)
     }
 
     /// Nothing is left, or is to come, that Swarm could keep for a healthy task.

@@ -93,7 +93,7 @@ impl Course {
         } else {
             watch.asked = redone;
             self.kept_off.clone_from(&nodes);
-            Step::BackOut { nodes }
+            Step::BackOut { nodes, remade: self.mark.remade }
         };
         self.phase = Phase::Watching(*watch);
         Some(step)

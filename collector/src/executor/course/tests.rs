@@ -27,6 +27,7 @@ fn mark(change: Change) -> Mark {
         replicas: 2,
         scaled_from: None,
         publishes: true,
+        remade: 0,
         change,
         original: Original::default(),
     }
@@ -76,8 +77,8 @@ fn name(step: &Step) -> String {
         Step::ReadTasks => "tasks".into(),
         Step::ReadNode(_) => "node".into(),
         Step::End(end) => if end.revert { "revert" } else { "end" }.into(),
-        Step::BackOut { nodes } if nodes.is_empty() => "back out of nothing".into(),
-        Step::BackOut { nodes } => {
+        Step::BackOut { nodes, .. } if nodes.is_empty() => "back out of nothing".into(),
+        Step::BackOut { nodes, .. } => {
             format!("back out of {}", nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" and "))
         }
         Step::Pause(_) => "pause".into(),
@@ -323,7 +324,7 @@ fn without_ports_on(node: &str, nodes: &str) -> Answer {
 fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
     let (_, begin) = begun();
     let end = Step::End(End { revert: false, during_rollout: false });
-    let back_out = Step::BackOut { nodes: Vec::new() };
+    let back_out = Step::BackOut { nodes: Vec::new(), remade: 0 };
     for step in [&begin, &end, &back_out] {
         assert!(step.is_late(at(1), at(2)) && !step.is_late(at(2), at(2)), "{step:?}");
     }

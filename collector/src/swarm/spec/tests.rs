@@ -13,6 +13,7 @@ fn mark_of(change: Change) -> Mark {
         replicas: 2,
         scaled_from: None,
         publishes: false,
+        remade: 0,
         change,
         original: Original::default(),
     }
@@ -128,7 +129,9 @@ fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back()
     let found = super::mark(&changed).unwrap();
     assert_eq!(found, mark);
     let service = json!({"Version": {"Index": 3}, "Spec": changed});
-    assert_eq!(back_out(service, "x", &["dst".parse().unwrap()]).unwrap(), None, "once is enough");
+    let again = |remade| back_out(service.clone(), "x", &["dst".parse().unwrap()], remade).unwrap();
+    assert_eq!(again(0), None, "once is enough");
+    assert!(again(1).is_some(), "unless it is to be gone about anew");
     undo(&mut changed, &found, true).unwrap();
     assert_eq!(changed, user);
 }
@@ -144,7 +147,7 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
         json!({"Version": {"Index": 3}, "Spec": deployed, "PreviousSpec": previous, "UpdateStatus": status})
     };
     let is_left = |service: Value| {
-        let backed_out = back_out(service.clone(), &mark.id, &["dst".parse().unwrap()]);
+        let backed_out = back_out(service.clone(), &mark.id, &["dst".parse().unwrap()], 0);
         let ended = [end_ours, end_anyhow].map(|how| end(service.clone(), &mark.id, how));
         assert_eq!(ended[0].is_ok(), backed_out.is_ok());
         let is_left = |ended: &Result<Update, SwarmError>| matches!(ended, Err(SwarmError::OthersPaused));

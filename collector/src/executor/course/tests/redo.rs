@@ -149,10 +149,10 @@ fn what_comes_without_ports_as_well_is_made_anew_on_yet_other_nodes_twice() {
     let taken = || Answer::Updated(Ok(()));
     let mut answers = vec![(1, on("c", "BC")), (1, found("ours", false)), (1, Answer::Paused), (1, on("c", "BC"))];
     answers.extend([(1, taken()), (1, Answer::Paused), (12, on("c", "BC")), (12, taken())]);
-    answers.extend([(14, on("d", "BD")), (14, taken()), (16, on("e", "BE"))]);
+    answers.extend([(22, on("d", "BD")), (22, taken()), (33, on("e", "BE"))]);
     let raced = updated(SwarmError::Version { planned: 1, found: 2 });
-    answers.extend([(16, raced), (16, Answer::Paused), (16, on("e", "BE")), (16, taken())]);
-    answers.extend([(77, on("f", "BF")), (77, on("f", "BF")), (77, taken())]);
+    answers.extend([(33, raced), (33, Answer::Paused), (33, on("e", "BE")), (33, taken())]);
+    answers.extend([(94, on("f", "BF")), (94, on("f", "BF")), (94, taken())]);
     let first = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause", "tasks", "back out of c"];
     let again = ["tasks", "back out of d", "tasks", "back out of e", "pause", "tasks", "back out of e"];
     check(taken_over(migrate()), answers, &[&first[..], &again[..], &["tasks", "tasks", "end", "left"][..]].concat());
@@ -177,6 +177,29 @@ fn what_nobody_reaches_goes_though_a_healthy_one_on_its_node_is_moved_with_it() 
     check(with_another("AC", &[2, 2]), "back out of c");
     // What starts beside a healthy one could be kept for it.
     check(with_another("ACd", &[2, 2, 1]), "unfinished");
+    check(in_slots(without_ports_on("c", "AEeC"), &[1, 3, 1, 2]), "unfinished");
+}
+
+#[test]
+fn nothing_is_made_anew_while_what_is_moved_with_it_is_on_its_way() {
+    let added = vec!["node.id!=c".into(), "node.id!=d".into()];
+    let change = Change::Migrate { source: "a".parse().unwrap(), target: "c".parse().unwrap(), added };
+    let taken = (81, Answer::Updated(Ok(())));
+    let begun = || (81, in_slots(without_ports_on("d", "ACD"), &[2, 1, 2]));
+    let coming = || in_slots(without_ports_on("d", "ACeD"), &[2, 1, 1, 3]);
+    let answers = vec![begun(), taken, (141, coming()), (141, coming())];
+    let steps = ["tasks", "back out of d", "tasks", "tasks", "unfinished"];
+    check(taken_over(Mark { change, ..migrate() }), answers, &steps);
+}
+
+#[test]
+fn what_is_still_to_come_is_waited_for_since_it_may_have_no_ports_either() {
+    let mut answers = vec![(1, tasks("ABc")), (61, tasks("ABc")), (61, Answer::Updated(Ok(())))];
+    answers.splice(1..1, [(1, found("ours", false)), (1, Answer::Paused)]);
+    let restarting = || in_slots(tasks("Ab"), &[1, 2]);
+    answers.extend([(62, restarting()), (62, Answer::Paused), (71, in_slots(without_ports_on("b", "AB"), &[1, 2]))]);
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of c", "tasks", "pause", "tasks", "back out of b"];
+    check(taken_over(migrate()), answers, &steps);
 }
 
 #[test]
