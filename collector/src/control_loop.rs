@@ -15,7 +15,7 @@ use swarmguard_influx::Sink;
 use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Leader, Swarm};
 use swarmguard_planner::labels::LabelProblem;
-use swarmguard_planner::memory::{EndedBy, Past};
+use swarmguard_planner::memory::Past;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pauses;
 use swarmguard_planner::{Memory, Outcome, Policy, checks, plan};
@@ -309,8 +309,6 @@ impl ControlLoop {
         let under_way = self.memory.under_way(service);
         let was_over = self.shared.state().journal.is_over(&record.id);
         match ended.state.ended_by() {
-            // It counts once.
-            Some(EndedBy::Us) if was_over => self.memory.ended(service, kind, EndedBy::Somebody, at),
             Some(by) => self.memory.ended(service, kind, by, at),
             None => self.memory.refused(service, at),
         }
@@ -326,7 +324,8 @@ impl ControlLoop {
         }
         if was_over {
             let (service, id, detail) = (&record.service_name, &record.id, &record.detail);
-            return tracing::warn!(%service, id, detail, "the mark of an action that is over came back");
+            let downtime_ms = ended.downtime.as_secs_f64() * 1e3;
+            return tracing::warn!(%service, id, detail, downtime_ms, "the mark of an action that is over came back");
         }
         self.judge(&record);
         events::print(&record);

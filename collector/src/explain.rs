@@ -77,13 +77,13 @@ fn outcome(record: &ActionRecord) -> String {
         (State::Running, _) => "It is under way".to_owned(),
         (State::Completed, true) => format!("It is completed: the service has {left_with}"),
         (State::Completed, false) => {
-            "It is completed, and what it overwrote in the service's spec is as it was".to_owned()
+            "It is completed, and what it overwrote in the service's spec was put back".to_owned()
         }
         (State::Reverted, true) => format!("It was taken back, and the service has {left_with} again"),
-        (State::Reverted, false) => "It was taken back, and the service's spec is as it was".to_owned(),
+        (State::Reverted, false) => "It was taken back, and the service's spec was put back".to_owned(),
         (State::Left, true) => format!("It was left to Swarm, and the service keeps {left_with}"),
         (State::Left, false) => {
-            "It was left to Swarm, and what it overwrote in the service's spec is as it was".to_owned()
+            "It was left to Swarm, and what it overwrote in the service's spec was put back".to_owned()
         }
         (State::Refused, _) => "It was refused, and nothing was changed".to_owned(),
         (State::Superseded, _) => "It was given up".to_owned(),

@@ -104,6 +104,8 @@ impl Journal {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
             if known.state.is_ours() {
                 known.detail = detail_of_over(known, &record);
+                // It counts from its last end on.
+                known.ended_at = record.ended_at.filter(|_| !record.state.is_open()).or(known.ended_at);
                 self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(known.clone()))));
                 return known.clone();
             }
@@ -173,7 +175,7 @@ impl Journal {
 
     /// Closes the records of actions on these services that are under way, as far as this collector knows.
     pub fn hand_over(&mut self, why: &str, of: impl Fn(&ServiceId) -> bool) {
-        let is_open = |record: &&mut ActionRecord| matches!(record.state, State::Running | State::Unfinished);
+        let is_open = |record: &&mut ActionRecord| record.state.is_open();
         for record in self.actions.iter_mut().filter(is_open) {
             if record.service.parse().is_ok_and(|service| of(&service)) {
                 record.state = State::HandedOver;
@@ -245,9 +247,11 @@ impl Journal {
 fn detail_of_over(known: &ActionRecord, later: &ActionRecord) -> Option<String> {
     let what = match later.state {
         State::Running => return known.detail.clone(),
-        State::Unfinished => format!(", and is not taken out yet: {}", later.detail.as_deref().unwrap_or("it goes on")),
+        State::Unfinished => {
+            format!(", which is not taken out yet: {}", later.detail.as_deref().unwrap_or("it goes on"))
+        }
         State::Completed | State::Reverted | State::Left | State::Refused | State::Superseded | State::HandedOver => {
-            ", and was taken out again".to_owned()
+            ", which was taken out again".to_owned()
         }
     };
     let before = known.detail.as_deref().and_then(|detail| detail.split(BROUGHT_BACK).next()).unwrap_or_default();
@@ -369,11 +373,11 @@ mod tests {
         };
         let back = "slowly; someone else's change brought its mark back later";
         check(State::Running, None, "slowly");
-        check(State::Unfinished, Some("paused"), &format!("{back}, and is not taken out yet: paused"));
-        check(State::Running, None, &format!("{back}, and is not taken out yet: paused"));
-        check(State::Unfinished, Some("paused"), &format!("{back}, and is not taken out yet: paused"));
+        check(State::Unfinished, Some("paused"), &format!("{back}, which is not taken out yet: paused"));
+        check(State::Running, None, &format!("{back}, which is not taken out yet: paused"));
+        check(State::Unfinished, Some("paused"), &format!("{back}, which is not taken out yet: paused"));
         for state in [State::Superseded, State::Completed, State::Reverted] {
-            check(state, None, &format!("{back}, and was taken out again"));
+            check(state, None, &format!("{back}, which was taken out again"));
         }
     }
 

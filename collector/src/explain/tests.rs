@@ -61,7 +61,7 @@ fn an_action_is_told_from_what_was_seen_to_what_came_of_it() {
             "The replacement ran and was healthy 1.9 s after the breach.",
             "What was to go was gone 0.1 s later.",
             "At least 2 tasks ran at every look.",
-            "It is completed, and what it overwrote in the service's spec is as it was.",
+            "It is completed, and what it overwrote in the service's spec was put back.",
             "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T1 alert sent +1.001 s, T2 received +1.002 s, T3 decided +1.003 s, \
              T4 Swarm asked +1.010 s, T5 replacement running +1.900 s, T6 old task gone +2.050 s.",
         ],
@@ -81,7 +81,7 @@ fn one_that_was_taken_back_says_why() {
             "web is moved from node1 to node3: scenario 1.",
             "Swarm was asked 7.0 ms after the decision.",
             "At least 1 task ran at every look.",
-            "It was taken back, and the service's spec is as it was: what was asked for did not run within 60 s.",
+            "It was taken back, and the service's spec was put back: what was asked for did not run within 60 s.",
             "T0 breach seen at 2026-11-26 01:00:00.000 UTC, T3 decided +1.003 s, T4 Swarm asked +1.010 s.",
         ],
     );
@@ -103,7 +103,7 @@ fn one_that_another_collector_began_says_so_and_tells_no_times_across_two_clocks
             "The replacement ran.",
             "What was to go was gone 0.2 s later.",
             "For 0.4 s no task was seen running.",
-            "It is completed, and what it overwrote in the service's spec is as it was.",
+            "It is completed, and what it overwrote in the service's spec was put back.",
             "T4 Swarm asked at 2026-11-26 01:00:00.000 UTC, T5 replacement running +3.000 s, T6 old task gone +3.200 s \
              (up to T4 by the clock of the collector that began it).",
         ],
@@ -167,7 +167,7 @@ fn what_came_of_it_is_told_of_each_kind_in_each_state() {
         (
             State::Completed,
             Some("a first replacement ran without the service's ports, and was replaced itself"),
-            "It is completed, and what it overwrote in the service's spec is as it was (a first replacement ran without the \
+            "It is completed, and what it overwrote in the service's spec was put back (a first replacement ran without the \
              service's ports, and was replaced itself).",
             "It is completed: the service has 3 replicas (a first replacement ran without the service's ports, and was \
              replaced itself).",
@@ -175,13 +175,13 @@ fn what_came_of_it_is_told_of_each_kind_in_each_state() {
         (
             State::Reverted,
             late,
-            "It was taken back, and the service's spec is as it was: what was asked for did not run within 60 s.",
+            "It was taken back, and the service's spec was put back: what was asked for did not run within 60 s.",
             "It was taken back, and the service has 2 replicas again: what was asked for did not run within 60 s.",
         ),
         (
             State::Left,
             late,
-            "It was left to Swarm, and what it overwrote in the service's spec is as it was: what was asked for did not run \
+            "It was left to Swarm, and what it overwrote in the service's spec was put back: what was asked for did not run \
              within 60 s.",
             "It was left to Swarm, and the service keeps 3 replicas: what was asked for did not run within 60 s.",
         ),

@@ -39,6 +39,11 @@ impl State {
         }
     }
 
+    /// Whether it is under way, as far as this collector knows.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Running | Self::Unfinished)
+    }
+
     /// Whether we ended it. Its mark may still come back with somebody's change, a rollback for one: that does not undo it.
     pub fn is_ours(&self) -> bool {
         self.ended_by() == Some(EndedBy::Us)

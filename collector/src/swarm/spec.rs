@@ -60,9 +60,13 @@ pub fn end(service: Value, id: &str, end: End) -> Result<Update, SwarmError> {
 /// change. Where `remade` is another number, Swarm goes about it anew, though it had stopped.
 ///
 /// # Errors
-/// As for [`end`]; any change of somebody else's is in the way.
+/// As for [`end`]; any change of somebody else's for which Swarm replaces tasks is in the way, and any at all once more.
 pub fn back_out(service: Value, id: &str, nodes: &[NodeId], remade: u32) -> Result<Option<Update>, SwarmError> {
     let found = ours(&service, id, false)?;
+    // What is not published any more by their choice is not to be made anew for want of it.
+    if remade > found.remade && is_changed(&service, &found) {
+        return Err(SwarmError::OthersChange);
+    }
     let (version, mut spec) = parts(service)?;
     let mut mark = Mark { remade, ..found.clone() };
     exclude_only(&mut spec, &mut mark, nodes)?;

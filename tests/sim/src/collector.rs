@@ -226,9 +226,8 @@ impl Collector {
             };
             let (answer, took) = match step {
                 Step::Done(ended) => {
-                    let was_over = self.is_over(running.course.id());
                     self.write_down(running.course.id(), &service, running.kind, &ended, now);
-                    self.ended(&service, running.kind, &ended, was_over, now);
+                    self.ended(&service, running.kind, &ended, now);
                     continue;
                 }
                 Step::Pause(length) => (Answer::Paused, length),
@@ -349,7 +348,8 @@ impl Collector {
         let Some(by) = ended.state.ended_by() else { return self.journal.retain(|(known, _)| known != id) };
         let end = Some((by, now));
         match self.journal.iter_mut().find(|(known, _)| known == id) {
-            // Its mark had come back with somebody's change: what came of it stays.
+            // Its mark had come back with somebody's change: what came of it stays, and counts from its last end on.
+            Some((_, Past { ended: Some((EndedBy::Us, at)), .. })) if by != EndedBy::Nobody => *at = now,
             Some((_, Past { ended: Some((EndedBy::Us, _)), .. })) => {}
             Some((_, past)) => past.ended = end,
             None => {
@@ -359,18 +359,10 @@ impl Collector {
         }
     }
 
-    /// Whether we have ended this action before: its mark had come back with somebody's change.
-    fn is_over(&self, id: &str) -> bool {
-        let is_ours = |past: &Past| matches!(past.ended, Some((EndedBy::Us, _)));
-        self.journal.iter().any(|(known, past)| known == id && is_ours(past))
-    }
-
-    fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, was_over: bool, now: Timestamp) {
+    fn ended(&mut self, service: &ServiceId, kind: ActionKind, ended: &Ended, now: Timestamp) {
         let is_unfinished = ended.state == State::Unfinished;
         let under_way = self.memory.under_way(service);
         match ended.state.ended_by() {
-            // It counts once.
-            Some(EndedBy::Us) if was_over => self.memory.ended(service, kind, EndedBy::Somebody, now),
             Some(by) => self.memory.ended(service, kind, by, now),
             None => self.memory.refused(service, now),
         }

@@ -9,7 +9,7 @@ use swarmguard_wire::{NodeId, TaskId, Timestamp};
 use super::{Answer, Course, Phase, RETREAT_MAX, Step, THEIRS, UPDATE_MAX, UPDATE_PAUSE, Watch, describe};
 use crate::journal::State;
 use crate::swarm::spec::End;
-use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE};
+use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE, mark};
 
 /// How often what nobody reaches is made anew once more.
 const REMADE_MAX: u32 = 2;
@@ -37,6 +37,8 @@ pub(super) struct BackOut {
     remade: u32,
     /// The update is taken: what is to go is waited for.
     waiting: bool,
+    /// Whether it was taken is not known: it got no answer.
+    is_unsure: bool,
     late: String,
 }
 
@@ -78,7 +80,7 @@ impl Course {
     fn back_out(&mut self, nodes: Vec<NodeId>, late: String, again: bool, now: Timestamp) -> Step {
         let remade = self.mark.remade + u32::from(again);
         let step = Step::BackOut { nodes: nodes.clone(), remade };
-        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, remade, waiting: false, late });
+        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, remade, waiting: false, is_unsure: false, late });
         step
     }
 
@@ -161,11 +163,17 @@ impl Course {
                 Step::ReadTasks
             }
             Answer::Updated(Err(error)) if is_passing(&error) && now.since(back_out.begun) <= UPDATE_MAX => {
+                back_out.is_unsure |= matches!(error, SwarmError::Raw { .. });
                 self.phase = Phase::BackingOut(back_out);
                 Step::Pause(UPDATE_PAUSE)
             }
             Answer::Updated(Err(error @ (SwarmError::Superseded | SwarmError::Gone))) => {
                 self.done(State::Superseded, describe(&error))
+            }
+            Answer::Mark(found) if back_out.is_unsure => self.looked_up(back_out, found, now),
+            Answer::Paused if back_out.is_unsure => {
+                self.phase = Phase::BackingOut(back_out);
+                Step::ReadMark
             }
             Answer::Updated(Err(error)) => {
                 self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
@@ -217,6 +225,39 @@ impl Course {
                 Step::ReadTasks
             }
         }
+    }
+
+    /// Whether the update was taken whose answer was lost: what may stand where is not judged by a mark that is no more.
+    fn looked_up(
+        &mut self,
+        mut back_out: BackOut,
+        found: Result<Option<Box<mark::Marked>>, SwarmError>,
+        now: Timestamp,
+    ) -> Step {
+        let found = match found {
+            Ok(Some(found)) if found.mark.id == self.mark.id => found,
+            Ok(_) => return self.done(State::Superseded, describe(&SwarmError::Superseded)),
+            Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => {
+                return self.done(State::Superseded, describe(&error));
+            }
+            Err(error) if now.since(back_out.begun) > UPDATE_MAX => {
+                let detail = format!("{}, and it is not known whether it is backed out of", back_out.late);
+                return self.done(State::Unfinished, format!("{detail}: {}", describe(&error)));
+            }
+            Err(_) => {
+                self.phase = Phase::BackingOut(back_out);
+                return Step::Pause(UPDATE_PAUSE);
+            }
+        };
+        (self.mark.change, self.mark.remade) = (found.mark.change, found.mark.remade);
+        self.mark.publishes &= !found.changed;
+        self.rolls_out = found.rolls_out;
+        back_out.is_unsure = false;
+        if self.mark.is_kept_off(&back_out.nodes) && self.mark.remade == back_out.remade {
+            (back_out.waiting, back_out.begun) = (true, now);
+        }
+        self.phase = Phase::BackingOut(back_out);
+        Step::ReadTasks
     }
 
     /// Nodes can be kept off for what nobody reaches there. What runs on them is moved with it; beside what starts in its slot

@@ -284,6 +284,30 @@ fn where_backing_out_is_tried_again_the_tasks_are_looked_at_again() {
 }
 
 #[test]
+fn backing_out_without_an_answer_is_looked_for_before_the_tasks_are_judged() {
+    let begun = || {
+        let late = (61, in_slots(tasks("ABc"), &[1, 2, 1]));
+        vec![late, (61, updated(unanswered())), (61, Answer::Paused)]
+    };
+    let looks = ["tasks", "back out of c", "pause", "mark"];
+    let off = |node: &str| {
+        let Answer::Mark(Ok(Some(mut found))) = found("ours", false) else { return Answer::Paused };
+        found.mark.keep_off(&[node.parse().unwrap()]);
+        Answer::Mark(Ok(Some(found)))
+    };
+    let check = |answers: Vec<(u64, Answer)>, expected: &[&str]| {
+        check(taken_over(migrate()), begun().into_iter().chain(answers).collect(), &[&looks[..], expected].concat());
+    };
+    // It was taken: what starts on the source by now is in the way as anywhere.
+    let on_source = || (62, in_slots(tasks("aBC"), &[2, 2, 1]));
+    check(vec![(61, off("c")), on_source()], &["tasks", "pause"]);
+    check(vec![(61, off("a")), (62, in_slots(tasks("ABd"), &[1, 2, 1]))], &["tasks", "back out of d"]);
+    check(vec![(61, Answer::Mark(Err(unanswered()))), (61, Answer::Paused)], &["pause", "mark"]);
+    check(vec![(99, Answer::Mark(Err(unanswered())))], &["unfinished"]);
+    check(vec![(61, Answer::Mark(Ok(None)))], &["superseded"]);
+}
+
+#[test]
 fn a_move_that_is_decided_stands_though_the_old_task_takes_its_time() {
     let leaving = |second| {
         let old = task("a", TaskState::Running, false);

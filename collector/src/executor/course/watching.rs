@@ -22,7 +22,7 @@ pub(super) const LOOKS_PER_MARK: u32 = 10;
 const RESTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long a third node is waited for where a replacement runs that nobody reaches.
-const REMADE_MAX: Duration = Duration::from_secs(10);
+const THIRD_NODE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
@@ -168,8 +168,11 @@ impl Course {
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
-        let limit =
-            if watch.redone == Redone::Elsewhere && !is_reached && !self.placed { REMADE_MAX } else { self.deadline };
+        let limit = if watch.redone == Redone::Elsewhere && !is_reached && !self.placed {
+            THIRD_NODE_MAX
+        } else {
+            self.deadline
+        };
         let is_late = now.since(watch.begun) > limit;
         let is_through = watch.clear || has(Bug::EndsWhileReplacing);
         let is_decided = is_reached && progress.is_decided();

@@ -132,6 +132,10 @@ fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back()
     let again = |remade| back_out(service.clone(), "x", &["dst".parse().unwrap()], remade).unwrap();
     assert_eq!(again(0), None, "once is enough");
     assert!(again(1).is_some(), "unless it is to be gone about anew");
+    let mut labelled = service.clone();
+    labelled["PreviousSpec"] = service["Spec"].clone();
+    let anew = back_out(labelled, "x", &["dst".parse().unwrap()], 1);
+    assert!(matches!(anew, Err(SwarmError::OthersChange)), "what the owner changed since may be why");
     undo(&mut changed, &found, true).unwrap();
     assert_eq!(changed, user);
 }
