@@ -179,7 +179,7 @@ impl Course {
                 self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {}", describe(&error)))
             }
             // It was not taken yet: by now the replacement may be elsewhere.
-            Answer::Tasks(Ok(tasks)) if !back_out.waiting => {
+            Answer::Tasks(Ok(tasks)) if !back_out.waiting && !self.has_gone(&tasks, now) => {
                 let way_back = self.way_back(&tasks, now);
                 let step = self.retreat(way_back, now);
                 let Phase::BackingOut(again) = &mut self.phase else { return step };
@@ -271,6 +271,11 @@ impl Course {
     fn may_leave_others(&self, back_out: &BackOut) -> bool {
         let may_leave = self.mark.remade < REMADE_MAX && self.may_leave(&Retreat::Wait);
         may_leave && !self.to_leave().eq(&back_out.nodes)
+    }
+
+    /// What was to go is gone by itself, before it was known whether the update was taken.
+    fn has_gone(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
+        self.unreached.is_empty() && self.way_back(tasks, now) == Retreat::Clear
     }
 
     /// Nothing is left, or is to come, that Swarm could keep for a healthy task.

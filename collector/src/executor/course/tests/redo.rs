@@ -200,6 +200,21 @@ fn what_is_still_to_come_is_waited_for_since_it_may_have_no_ports_either() {
     answers.extend([(62, restarting()), (62, Answer::Paused), (71, in_slots(without_ports_on("b", "AB"), &[1, 2]))]);
     let steps = ["tasks", "mark", "pause", "tasks", "back out of c", "tasks", "pause", "tasks", "back out of b"];
     check(taken_over(migrate()), answers, &steps);
+    // Another leader has ended it before the update was taken, and makes the next.
+    let raced = updated(SwarmError::Version { planned: 1, found: 2 });
+    let answers = vec![
+        (1, tasks("ABc")),
+        (1, found("ours", false)),
+        (1, Answer::Paused),
+        (61, tasks("ABc")),
+        (61, raced),
+        (61, Answer::Paused),
+        (62, restarting()),
+        (62, Answer::Paused),
+        (71, tasks("AB")),
+    ];
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of c", "pause", "tasks", "pause", "tasks", "tasks"];
+    check(taken_over(migrate()), answers, &steps);
 }
 
 #[test]
