@@ -102,6 +102,8 @@ async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: S
             Step::ReadNode(node) => Answer::Node(docker.is_ready(&node).await),
             Step::End(end) => within(leads_until, docker.end(service, course.id(), end)).await,
             Step::BackOut { nodes, remade } => {
+                let off = nodes.iter().map(|node| node.as_str()).collect::<Vec<_>>().join(", ");
+                tracing::info!(%service, action = course.id(), off, "does not go as planned: other nodes are kept off");
                 within(leads_until, docker.back_out(service, course.id(), &nodes, remade)).await
             }
             Step::Pause(length) => {
