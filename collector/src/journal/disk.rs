@@ -3,12 +3,15 @@
 //! A thread of its own writes, so that a slow disk holds up no decision. Entries are numbered in the order in which they came;
 //! an action keeps its number while it goes on. What is oldest goes first.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use error::DiskError;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use swarmguard_daemon::presence::Presence;
@@ -84,48 +87,6 @@ impl Entry {
             Self::Decision(told) => Some(told.at),
         }
     }
-}
-
-/// Why the file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    /// Somebody has it open.
-    #[error("{path} is in use: another collector has it, and each needs a file of its own")]
-    InUse {
-        /// The file.
-        path: String,
-    },
-    /// It cannot be opened.
-    #[error("{path} cannot be opened")]
-    Open {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: redb::DatabaseError,
-    },
-    /// It cannot be made.
-    #[error("{path} cannot be made")]
-    Make {
-        /// The file or its folder.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Its layout is of a later version.
-    #[error(
-        "{path} was written by a later version (layout {found}, this one knows up to {LAYOUT}): give another --journal"
-    )]
-    Layout {
-        /// The file.
-        path: String,
-        /// The layout found.
-        found: u64,
-    },
-    /// It cannot be read or written.
-    #[error("the journal's file")]
-    Database(#[from] Box<redb::Error>),
 }
 
 fn failed(error: impl Into<redb::Error>) -> DiskError {
