@@ -66,6 +66,11 @@ impl Facts {
         self.swarm = Some(swarm);
     }
 
+    /// Swarm was read again, and its state is still the one recorded.
+    pub fn record_unchanged(&mut self, seen_at: Timestamp) {
+        self.swarm.iter_mut().for_each(|swarm| swarm.seen_at = seen_at);
+    }
+
     /// Swarm's state and where everything is in it.
     pub(crate) fn indexed(&self) -> Option<(&Swarm, &Index)> {
         let swarm = self.swarm.as_ref()?;

@@ -5,6 +5,7 @@
 //! `swarmguard.scenario1.cpu_threshold`. A label that cannot be followed is named, and the service is only observed:
 //! what its owner meant is not known then.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -194,18 +195,18 @@ impl Labels {
 
     /// The policy with this owner's choices, what may be done, and what cannot be followed. Where something cannot, the
     /// policy is the one without any choice.
-    pub fn over(&self, policy: &Policy) -> (Policy, Engagement, Vec<LabelProblem>) {
+    pub fn over<'a>(&self, policy: &'a Policy) -> (Cow<'a, Policy>, Engagement, Vec<LabelProblem>) {
         let mut problems = self.problems.clone();
-        let mut chosen = policy.clone();
+        let mut chosen = Cow::Borrowed(policy);
         for Choice { field, value, .. } in &self.choices {
             // It was found to be of the field's kind when it was read.
-            let _ = field.set(&mut chosen, value);
+            let _ = field.set(chosen.to_mut(), value);
         }
         if !self.choices.is_empty()
             && let Err(error) = chosen.validate()
         {
             problems.push(self.blame(&error));
-            chosen = policy.clone();
+            chosen = Cow::Borrowed(policy);
         }
         let engagement = match self.mode {
             Some(Engagement::Off) => Engagement::Off,
@@ -257,8 +258,9 @@ mod tests {
     use super::*;
 
     fn over(labels: &[(&str, &str)]) -> (Policy, Engagement, Vec<String>) {
-        let (policy, engagement, problems) = Labels::parse(labels.iter().copied()).over(&Policy::default());
-        (policy, engagement, problems.iter().map(ToString::to_string).collect())
+        let over = Policy::default();
+        let (policy, engagement, problems) = Labels::parse(labels.iter().copied()).over(&over);
+        (policy.into_owned(), engagement, problems.iter().map(ToString::to_string).collect())
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod grounds;
 mod observed;
 mod withheld;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -188,7 +189,7 @@ impl<'a> AllKnown<'a> {
 struct Wanted<'a> {
     id: &'a ServiceId,
     service: &'a Service,
-    policy: Policy,
+    policy: Cow<'a, Policy>,
     engagement: Engagement,
     problems: Vec<LabelProblem>,
     /// At least one.
@@ -202,7 +203,7 @@ impl<'a> Wanted<'a> {
         number: usize,
         id: &'a ServiceId,
         service: &'a Service,
-        policy: &Policy,
+        policy: &'a Policy,
         memory: &Memory,
         now: Timestamp,
     ) -> Option<Self> {

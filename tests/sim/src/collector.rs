@@ -144,7 +144,7 @@ impl Collector {
         }
         let known = (kit.changes, leader.clone());
         if self.read_at.as_ref() == Some(&known) {
-            self.facts.swarm_mut().into_iter().for_each(|swarm| swarm.seen_at = asked);
+            self.facts.record_unchanged(asked);
         } else {
             self.facts.record_swarm(read::swarm(kit, leader, asked));
             self.read_at = Some(known);

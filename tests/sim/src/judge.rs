@@ -146,8 +146,9 @@ impl Judge {
         let marked = kit.services.iter().filter(|(_, service)| !service.spec["Labels"][MARK].is_null());
         marked.for_each(|(id, _)| self.remembered.saw_mark(number, id, now));
         self.short_since.retain(|id, _| kit.services.contains_key(id));
+        let running = kit.running_of_each();
         for (id, service) in &kit.services {
-            if kit.running(id) >= service.replicas() {
+            if running.get(id).copied().unwrap_or_default() >= service.replicas() {
                 self.short_since.remove(id);
             } else {
                 self.short_since.entry(id.clone()).or_insert(now);

@@ -288,6 +288,16 @@ impl SwarmKit {
         self.tasks.values().filter(|task| task.service == *service && task.is_running()).count() as u64
     }
 
+    /// The same for every service that has any.
+    #[must_use]
+    pub fn running_of_each(&self) -> BTreeMap<&ServiceId, u64> {
+        let mut running = BTreeMap::new();
+        for task in self.tasks.values().filter(|task| task.is_running()) {
+            *running.entry(&task.service).or_default() += 1;
+        }
+        running
+    }
+
     fn make(&mut self, service: &ServiceId, slot: u64, delay: Duration) -> Option<TaskId> {
         let found = self.services.get(service)?;
         self.made += 1;

@@ -11,6 +11,7 @@ mod suffering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::Duration;
 
 use swarmguard_planner::Policy;
@@ -72,7 +73,7 @@ struct World {
     later: BTreeMap<(Timestamp, u64), Later>,
     sequence: u64,
     /// Each with the number of the collector that it is for.
-    messages: BTreeMap<(Timestamp, u64), (usize, Message)>,
+    messages: BTreeMap<(Timestamp, u64), (usize, Rc<Message>)>,
     bad_network_until: Timestamp,
     bad_manager_until: Timestamp,
     /// What people paused, as the Swarm keeps it.

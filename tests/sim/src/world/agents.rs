@@ -1,22 +1,24 @@
 //! Agents that measure, and their messages on the way to the collectors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use swarmguard_collector::fleet::{Sent, Times};
 use swarmguard_planner::facts::{Leader, NodeReport, TaskState};
 use swarmguard_planner::window::Sample;
 use swarmguard_wire::time::ClockOffset;
-use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, ServiceId, Timestamp};
+use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, TaskId, Timestamp};
 
 use super::World;
 use crate::collector::Collector;
+use crate::swarmkit::Task;
 
 /// Agents report so often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A message on its way to the collector.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Message {
     Alert(ContainerId, Sample, Option<ClockOffset>),
     Report(NodeId, NodeReport, Vec<(ContainerId, Sample)>, Option<ClockOffset>),
@@ -46,18 +48,19 @@ impl World {
         self.suffering.forget(&self.kit, now);
         let mut sent: Vec<Message> = Vec::new();
         let thresholds = self.policy.alert_thresholds();
-        let running: BTreeMap<ServiceId, u64> =
-            self.kit.services.keys().map(|id| (id.clone(), self.kit.running(id))).collect();
+        let running = self.kit.running_of_each();
+        let mut by_node: BTreeMap<&NodeId, Vec<(&TaskId, &Task, ContainerId)>> = BTreeMap::new();
+        for (id, task) in self.kit.tasks.iter().filter(|(_, task)| task.state == TaskState::Running) {
+            if let (Some(node), Some(container), Some(_)) = (&task.node, task.container, task.running_since) {
+                by_node.entry(node).or_default().push((id, task, container));
+            }
+        }
         for (id, agent) in &mut self.agents {
             agent.tick += 1;
             let Some(machine) = self.kit.machines.get(id).filter(|machine| machine.up) else { continue };
             let mut samples = Vec::new();
-            for (task_id, task) in self.kit.tasks.iter().filter(|(_, task)| task.node.as_ref() == Some(id)) {
-                let (Some(container), Some(_)) = (task.container, task.running_since) else { continue };
-                if task.state != TaskState::Running {
-                    continue;
-                }
-                let replicas = running.get(&task.service).copied().unwrap_or(1).max(1);
+            for (task_id, task, container) in by_node.remove(id).unwrap_or_default() {
+                let replicas = running.get(&task.service).copied().unwrap_or_default().max(1);
                 let load = self.suffering.of(task_id, &task.service, replicas, now);
                 samples.push((container, load.sample(agent.tick, now.shifted(ClockOffset(agent.ahead)))));
             }
@@ -92,6 +95,7 @@ impl World {
 
     /// To every collector, each over a connection of its own.
     fn send(&mut self, message: Message) {
+        let message = Rc::new(message);
         let is_bad = self.now <= self.bad_network_until;
         for number in 0..self.managers.seats.len() {
             if is_bad && self.rng.chance(20) {
@@ -102,7 +106,7 @@ impl World {
                 let late = if is_bad { self.rng.between(1, 4_000) } else { self.rng.between(1, 5) };
                 self.sequence += 1;
                 let at = (self.now + Duration::from_millis(late), self.sequence);
-                self.messages.insert(at, (number, message.clone()));
+                self.messages.insert(at, (number, Rc::clone(&message)));
             }
         }
     }
@@ -119,21 +123,23 @@ impl World {
                 continue;
             }
             let Some(collector) = &mut seat.collector else { continue };
-            let received = |sample: Sample, offset| {
-                let Sample { sampled_at, sent_at, .. } = sample;
-                let Times { sampled_at, sent_at, received_at } = Sent { sampled_at, sent_at, offset }.by_our_clock(now);
-                Sample { sampled_at, sent_at, received_at, ..sample }
+            let received = |sample: &Sample, offset: &Option<ClockOffset>| {
+                let Sample { sampled_at, sent_at, .. } = *sample;
+                let sent = Sent { sampled_at, sent_at, offset: *offset };
+                let Times { sampled_at, sent_at, received_at } = sent.by_our_clock(now);
+                Sample { sampled_at, sent_at, received_at, ..*sample }
             };
-            match message {
+            match &*message {
                 Message::Alert(container, sample, offset) => {
-                    collector.facts.record_sample(container, received(sample, offset));
+                    collector.facts.record_sample(*container, received(sample, offset));
                     alerted.insert(number);
                 }
                 Message::Report(node, report, samples, offset) => {
                     for (container, sample) in samples {
-                        collector.facts.record_sample(container, received(sample, offset));
+                        collector.facts.record_sample(*container, received(sample, offset));
                     }
-                    collector.facts.record_report(node, NodeReport { received_at: now, ..report });
+                    let report = NodeReport { received_at: now, ..report.clone() };
+                    collector.facts.record_report(node.clone(), report);
                 }
             }
         }
