@@ -29,6 +29,7 @@ pub enum Bug {
     ForgetsNote,
     ActsInStandby,
     IgnoresPause,
+    NeverMoves,
     NeverGrows,
     NeverShrinks,
     HourLimit,
@@ -47,7 +48,7 @@ impl Bug {
     pub const RARE: [Self; 3] = [Self::EndsWhileReplacing, Self::IgnoresOthers, Self::IgnoresStopping];
 
     /// All others.
-    pub const COMMON: [Self; 32] = [
+    pub const COMMON: [Self; 33] = [
         Self::StaleSwarm,
         Self::StaleSample,
         Self::NotEnabled,
@@ -72,6 +73,7 @@ impl Bug {
         Self::ForgetsNote,
         Self::ActsInStandby,
         Self::IgnoresPause,
+        Self::NeverMoves,
         Self::NeverGrows,
         Self::NeverShrinks,
         Self::HourLimit,

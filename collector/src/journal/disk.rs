@@ -173,13 +173,13 @@ impl Disk {
     }
 }
 
-/// A file that was no database ever, or is one no more.
+/// A file that was no database ever, or is one no more. One of an older format is whole: it is somebody's, and left alone.
 fn is_damaged(error: &redb::DatabaseError) -> bool {
     if let redb::DatabaseError::Storage(redb::StorageError::Io(error)) = error {
         return error.kind() == std::io::ErrorKind::InvalidData;
     }
     let is_corrupted = matches!(error, redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)));
-    is_corrupted || matches!(error, redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::RepairAborted)
+    is_corrupted || matches!(error, redb::DatabaseError::RepairAborted)
 }
 
 fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {

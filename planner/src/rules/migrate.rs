@@ -33,7 +33,7 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding) -> Result<Migrate, Wit
         return Err(Withheld::TooManySick { sick: case.sick.sick, nodes: case.sick.nodes });
     }
     let (moves, limit) = (case.memory.moves_within_hour(case.id, case.now), case.policy.limits.moves_per_hour as usize);
-    if moves >= limit && !has(Bug::MovesLimit) {
+    if moves >= limit && !has(Bug::MovesLimit) || has(Bug::NeverMoves) {
         let until = case.memory.moves_are_over(case.id, case.now, limit);
         return Err(Withheld::MovedTooOften { moves, seconds_left: seconds_left(until, case.now) });
     }

@@ -112,4 +112,6 @@ fn the_swarms_state_is_stale_after_the_window_and_not_a_moment_before() {
     assert!(matches!(world.outcome(), Outcome::Act { .. }), "{:?}", world.outcome());
     world.swarm().seen_at = before(world.policy.metric_window + MOMENT);
     assert_eq!(world.withheld(), Withheld::SwarmStale { seconds: 15 });
+    world.facts.record_unchanged(before(world.policy.metric_window));
+    assert!(matches!(world.outcome(), Outcome::Act { .. }), "{:?}", world.outcome());
 }

@@ -54,6 +54,8 @@ enum Event {
     Tasks(ServiceId, Vec<NodeId>),
     /// Its last task is on its way to run.
     Starting(ServiceId),
+    /// Its tasks run since then.
+    Started(ServiceId),
     /// Each of its tasks but the one in this slot has its ports.
     WithoutPorts(ServiceId, u64),
     /// It carries the mark of an action that another collector began.
@@ -142,6 +144,9 @@ impl Run {
                 if let Some(mut task) = service.tasks.last_entry() {
                     task.get_mut().state = TaskState::Starting;
                 }
+            }),
+            Event::Started(service) => self.change(&service, |service| {
+                service.tasks.values_mut().for_each(|task| task.running_since = Some(now));
             }),
             Event::WithoutPorts(service, slot) => self.change(&service, |service| {
                 service.tasks.values_mut().for_each(|task| task.publishes = task.slot != Some(slot));

@@ -1,5 +1,5 @@
-//! What must never happen, and what must come about once nothing goes wrong any more. It shares no code with the planner
-//! and its checks: it looks at the Swarm itself.
+//! What must never happen, and what must come about once nothing goes wrong any more. It looks at
+//! the Swarm itself and shares no rule with the planner and its checks, but for which hours are quiet.
 
 mod coming;
 mod remembered;

@@ -95,10 +95,12 @@ pub const DAYS_IN: u64 = 10;
 /// Of nodes that are lost for others one in so many hangs.
 const HANGS_IN: u64 = 4;
 
-/// What happens on a calm day.
+/// What happens on a calm day, or in a calm hour.
 const CALM_EVENTS: u32 = 200;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Script {
     /// The script of a seed.
@@ -124,29 +126,42 @@ impl Script {
     /// A day of a Swarm that is noisy and healthy.
     #[must_use]
     pub fn calm_day(seed: u64) -> Self {
+        Self::calm(seed, DAY, true)
+    }
+
+    /// An hour of such a Swarm, with a tick each second.
+    #[must_use]
+    pub fn calm_hour(seed: u64) -> Self {
+        Self::calm(seed, HOUR, false)
+    }
+
+    fn calm(seed: u64, length: Duration, is_day: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0xCA13);
         // So far apart that no two spikes are ticks in a row.
-        let apart = DAY / CALM_EVENTS;
+        let apart = length / CALM_EVENTS;
+        // Ten minutes of a day.
+        let silence_max = apart.as_secs() * 600 / (DAY / CALM_EVENTS).as_secs();
         let draw = |number| {
             let after = apart * number + Duration::from_secs(rng.between(5, apart.as_secs() / 2));
             let what = match rng.between(0, 9) {
                 0 => What::Crash,
                 1 => What::Owner(Owner::Deploys),
-                2 => What::AgentSilent(rng.between(10, 600)),
+                2 => What::AgentSilent(rng.between(10, silence_max)),
                 _ => What::Spike,
             };
             Event { after, what, draw: rng.draw() }
         };
         let events = in_order((0..CALM_EVENTS).map(draw).collect());
-        Self { seed, length: DAY, is_day: true, is_calm: true, events }
+        Self { seed, length, is_day, is_calm: true, events }
     }
 
     /// A world of this seed with these of its events alone, by their numbers: what a world that failed was shortened to.
+    /// Nothing where it has no event of such a number.
     #[must_use]
-    pub fn with_events(seed: u64, is_calm: bool, numbers: &[usize]) -> Self {
+    pub fn with_events(seed: u64, is_calm: bool, numbers: &[usize]) -> Option<Self> {
         let whole = if is_calm { Self::calm_day(seed) } else { Self::new(seed) };
-        let events = whole.events.into_iter().enumerate().filter(|(number, _)| numbers.contains(number));
-        Self { events: events.map(|(_, event)| event).collect(), ..whole }
+        let events = numbers.iter().map(|number| whole.events.get(*number).cloned()).collect::<Option<_>>()?;
+        Some(Self { events: in_order(events), ..whole })
     }
 
     /// The numbers of `shorter`'s events among these.
@@ -176,7 +191,8 @@ impl Script {
 }
 
 /// Worlds that were shortened and kept, each with what is said about it. A line is a seed and the numbers of its events, `calm`
-/// before it for a calm day, and words after `#`; `cargo xtask simulate` prints it. One that is no such line is given back.
+/// before it for a calm day, and words after `#`; `cargo xtask simulate` prints it. One that is no such line, or names an event
+/// that the world does not have, is given back.
 pub fn kept(text: &str) -> impl Iterator<Item = Result<(Script, &str), &str>> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| kept_line(line).ok_or(line))
 }
@@ -190,7 +206,7 @@ fn kept_line(line: &str) -> Option<(Script, &str)> {
     let mut numbers = numbers.split_whitespace();
     let seed = numbers.next()?.parse().ok()?;
     let events: Vec<usize> = numbers.map(|number| number.parse().ok()).collect::<Option<_>>()?;
-    Some((Script::with_events(seed, is_calm, &events), what.trim()))
+    Some((Script::with_events(seed, is_calm, &events)?, what.trim()))
 }
 
 fn in_order(mut events: Vec<Event>) -> Vec<Event> {

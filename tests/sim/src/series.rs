@@ -99,20 +99,15 @@ fn shorten(script: &Script, calm: bool) {
         !outcome.violations.is_empty() || calm && outcome.actions[0] > 0
     };
     let shortest = script.shortened(&fails);
-    say(&format!(
-        "seed {} fails with these alone (cargo xtask simulate --seeds 1 --seed {} --trace):",
-        script.seed, script.seed
-    ));
+    let (seed, flag) = (script.seed, if calm { " --calm" } else { "" });
+    say(&format!("the whole world again, in words: cargo xtask simulate --seeds 1 --seed {seed}{flag} --trace"));
+    say(&format!("seed {seed} fails with these events alone:"));
     for event in &shortest.events {
         say(&format!("  {:>10.3} s {:?}, drawn from {}", event.after.as_secs_f64(), event.what, event.draw));
     }
     let numbers: Vec<String> = script.numbers_of(&shortest).iter().map(usize::to_string).collect();
     let kind = if calm { "calm " } else { "" };
-    say(&format!(
-        "  to keep it, add to tests/sim/regressions.txt: {kind}{} {} # what it shows",
-        script.seed,
-        numbers.join(" ")
-    ));
+    say(&format!("  to keep it, add to tests/sim/regressions.txt: {kind}{seed} {} # what it shows", numbers.join(" ")));
     let outcome = simulate(&shortest, false);
     outcome.violations.iter().take(5).for_each(|violation| say(&format!("  then at {violation}")));
 }

@@ -257,6 +257,7 @@ impl Incident {
             "rolling-back" => Event::Update(service, UpdateState::RollingBack),
             "settled" => Event::Update(service, UpdateState::Settled),
             "starting" => Event::Starting(service),
+            "started" => Event::Started(service),
             "without-ports" => Event::WithoutPorts(service, words.parse("task's number")?),
             "marked" => Event::Marked(service),
             "on" => Event::Tasks(service, words.nodes(&self.nodes)),

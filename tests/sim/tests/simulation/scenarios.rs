@@ -44,7 +44,7 @@ fn every_reason_for_doing_nothing_is_among_them() {
 }
 
 /// A part of each sentence that says why nothing is done, or why a node was not chosen.
-const REASONS: [&str; 51] = [
+const REASONS: [&str; 66] = [
     "the Swarm was last seen",
     "ticks in a row match",
     "no scenario matches: network is at",
@@ -96,4 +96,19 @@ const REASONS: [&str; 51] = [
     "it is paused",
     "leads the Swarm, and the collector there acts",
     "it is not known which manager leads the Swarm",
+    "is left out: its label swarmguard.mode is off",
+    "none of its tasks runs",
+    "no agent has told of its containers lately",
+    "more no agent has told lately",
+    "s a container's CPU is not looked at",
+    "It is global or a job",
+    "An action on it is under way",
+    "An update of it is not over",
+    "Until it is put right it is only observed",
+    "Nothing would be done in any case: its owner has not set",
+    "Nothing would be done in any case: its label swarmguard.mode",
+    "Nothing would be done now in any case",
+    "until it is seen again nothing is done",
+    "This collector stands by",
+    "It is not known which manager leads the Swarm",
 ];

@@ -58,6 +58,13 @@ fn a_thousand_days_of_a_noisy_but_healthy_swarm_see_no_action() {
 }
 
 #[test]
+fn a_hundred_hours_of_it_with_a_tick_each_second_see_none_either() {
+    let (broken, simulated, actions) = all(Script::calm_hour, 100);
+    assert_eq!((broken.map(|(seed, _)| seed), actions), (None, 0));
+    assert!(simulated >= Duration::from_secs(100 * 3_600));
+}
+
+#[test]
 fn a_seed_gives_the_same_world_each_time() {
     for seed in FIRST_SEED..FIRST_SEED + 50 {
         let (one, other) = (run(&Script::new(seed), false), run(&Script::new(seed), true));
