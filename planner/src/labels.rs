@@ -63,6 +63,8 @@ pub struct Labels {
     enabled: bool,
     mode: Option<Engagement>,
     choices: Vec<Choice>,
+    /// Whether one of them is a threshold.
+    choose_thresholds: bool,
     problems: Vec<LabelProblem>,
 }
 
@@ -189,6 +191,7 @@ impl Labels {
         }
         let (field, _) = field(key).ok_or("a label that SwarmGuard knows, see docs/operations.md")?;
         field.set(&mut Policy::default(), value)?;
+        self.choose_thresholds |= matches!(field, Field::Percent(_));
         self.choices.push(Choice { label: label.to_owned(), value: value.to_owned(), field });
         Ok(())
     }
@@ -220,6 +223,11 @@ impl Labels {
     /// Whether the owner chose anything over the policy.
     pub fn choose(&self) -> bool {
         !self.choices.is_empty()
+    }
+
+    /// Whether the owner chose a threshold: where not, what is high and what is idle is the policy's to say.
+    pub(crate) fn choose_thresholds(&self) -> bool {
+        self.choose_thresholds
     }
 
     /// Whether the owner chose the fewest replicas.

@@ -207,10 +207,17 @@ impl<'a> Wanted<'a> {
         memory: &Memory,
         now: Timestamp,
     ) -> Option<Self> {
-        let (policy, engagement, problems) = service.labels.over(policy);
         let [by_agent, by_hand] = known.glances.get(number)?;
-        let may_be_idle = rules::may_be_idle(service, by_agent.sum, &policy.scaling);
-        if !rules::may_be_high(by_agent.most, &policy) && !rules::may_be_high(by_hand.most, &policy) && !may_be_idle {
+        let may_be_wanted = |policy: &Policy| {
+            let may_be_high = rules::may_be_high(by_agent.most, policy) || rules::may_be_high(by_hand.most, policy);
+            may_be_high || rules::may_be_idle(service, by_agent.sum, &policy.scaling)
+        };
+        // So it is with most, and for these what their owners chose need not be looked at.
+        if !service.labels.choose_thresholds() && !may_be_wanted(policy) {
+            return None;
+        }
+        let (policy, engagement, problems) = service.labels.over(policy);
+        if !may_be_wanted(&policy) {
             return None;
         }
         let (containers, are_all) = (known.of_service(number), known.index.running(number).2);

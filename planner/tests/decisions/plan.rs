@@ -104,9 +104,14 @@ fn without_its_owners_word_a_service_is_observed() {
 
 #[test]
 fn an_owners_label_stands_over_the_policy() {
-    let mut world = World::new().seen(1, &[(60.0, 10.0, 5.0), (60.0, 10.0, 5.0)]);
+    // By the policy they are neither high nor idle.
+    let calm = [(50.0, 70.0, 5.0), (50.0, 70.0, 5.0)];
+    let mut world = World::new().seen(1, &[(60.0, 70.0, 5.0), (60.0, 70.0, 5.0)]).seen(2, &calm);
     assert_eq!(world.plan(), []);
-    world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.scenario1.cpu_threshold", "50")]);
+    let (enabled, cpu) = (("swarmguard.enable", "true"), ("swarmguard.scenario1.cpu_threshold", "50"));
+    world.service().labels = labels(&[enabled, cpu]);
+    migration(&world);
+    world.service().labels = labels(&[enabled, cpu, ("swarmguard.scenario1.memory_threshold", "75")]);
     migration(&world);
     let mut world = World::new().seen(1, &[BUSY, BUSY]);
     world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.max", "2")]);
