@@ -15,7 +15,7 @@ pub const REQUESTS_PER_SECOND: u32 = 120;
 
 /// One request of scenario 2: CPU, an answer and a session that together make CPU, memory and network high at
 /// [`REQUESTS_PER_SECOND`] on one replica of 0.3 cores and 96 MiB on a link of 100 Mbit/s.
-pub const BUSY_PATH: &str = "/api/data?cpu_us=1700&kb=80&hold_kb=140&hold_ms=5000";
+pub const BUSY_PATH: &str = "/api/data?cpu_us=1700&kb=80&hold_kb=132&hold_ms=5000";
 
 /// How long [`BUSY_PATH`] has the app hold a session.
 pub const SESSIONS_HELD: Duration = Duration::from_secs(5);
