@@ -2,7 +2,6 @@
 //!
 //! Handlers record, the control loop reads. Times of agents are brought to this collector's clock here, and here only.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use swarmguard_planner::facts::{NodeReport, Swarm, UnderWay};
@@ -91,11 +90,8 @@ impl Fleet {
         let labels =
             self.facts.swarm().into_iter().flat_map(|swarm| swarm.services.values().map(|service| &service.labels));
         let chosen = labels.filter(|labels| labels.choose() && !labels.are_off()).map(|labels| labels.over(policy).0);
-        let lower = |(cpu, memory): (f32, f32), other: Cow<'_, Policy>| {
-            let (other_cpu, other_memory) = other.alert_thresholds();
-            (cpu.min(other_cpu), memory.min(other_memory))
-        };
-        chosen.fold((f32::MAX, f32::MAX), lower)
+        let thresholds = chosen.map(|chosen| chosen.alert_thresholds());
+        thresholds.fold((f32::MAX, f32::MAX), |most, other| (most.0.min(other.0), most.1.min(other.1)))
     }
 
     /// What people paused, replaced whole.

@@ -63,7 +63,7 @@ pub struct Labels {
     enabled: bool,
     mode: Option<Engagement>,
     choices: Vec<Choice>,
-    /// Whether one of them is a threshold.
+    /// Whether one of them is a threshold: asked of every service at every plan, so the choices are not gone through for it.
     choose_thresholds: bool,
     problems: Vec<LabelProblem>,
 }
