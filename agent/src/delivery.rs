@@ -4,9 +4,9 @@
 //! the newest report waits. An alert that cannot be delivered in one attempt and one retry is dropped and counted: the
 //! next tick carries fresher facts. All collectors are told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use swarmguard_daemon::presence::Presence;
@@ -22,6 +22,9 @@ pub const ALERTS_WAITING_MAX: usize = 512;
 
 /// An alert that has waited longer says nothing about now: a later tick has said it again, or has not.
 const ALERT_AGE_MAX: Duration = Duration::from_secs(2);
+
+/// What a collector asked for counts until it has not answered for so long: a single lost answer changes nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -85,14 +88,15 @@ struct Lane {
 }
 
 impl Collectors {
-    /// Starts one task for each address; `policy` is set from their answers.
+    /// Starts one task for each address; `policy` is set from their answers, to what is enough for all that answer.
     ///
     /// # Errors
     /// When an address cannot stand in a request.
     pub fn start(urls: &[Url], policy: &watch::Sender<Policy>) -> Result<Self, swarmguard_http::Error> {
         let dropped = Arc::new(AtomicU64::new(0));
+        let policies = Arc::new(Policies { of_each: Mutex::new(vec![None; urls.len()]), followed: policy.clone() });
         let mut lanes = Vec::new();
-        for url in urls {
+        for (number, url) in urls.iter().enumerate() {
             let (alerts, alerts_waiting) = mpsc::channel(ALERTS_WAITING_MAX);
             let (report, newest_report) = watch::channel(Bytes::new());
             let (clock_offset_sender, clock_offset) = watch::channel(None);
@@ -102,7 +106,9 @@ impl Collectors {
                 clock: ClockFilter::default(),
                 clock_offset: clock_offset_sender,
                 presence: Presence::new("collector"),
-                policy: policy.clone(),
+                number,
+                policies: policies.clone(),
+                silent_since: None,
                 dropped: dropped.clone(),
                 buffer: Vec::new(),
             };
@@ -139,13 +145,38 @@ impl Collectors {
     }
 }
 
+/// What each collector that answers asks for, and what is followed.
+struct Policies {
+    of_each: Mutex<Vec<Option<Policy>>>,
+    followed: watch::Sender<Policy>,
+}
+
+impl Policies {
+    /// Takes what this collector asks for; nothing once it is silent. What was followed stays where none does.
+    fn set(&self, number: usize, policy: Option<Policy>) {
+        let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = of_each.get_mut(number) else { return };
+        *known = policy;
+        let Some(strictest) = of_each.iter().copied().flatten().reduce(Policy::strictest) else { return };
+        self.followed.send_if_modified(|followed| {
+            let changed = *followed != strictest;
+            *followed = strictest;
+            changed
+        });
+    }
+}
+
 struct Collector {
     name: String,
+    /// Its place among the addresses.
+    number: usize,
     connection: Connection,
     clock: ClockFilter,
     clock_offset: watch::Sender<Option<ClockOffset>>,
     presence: Presence,
-    policy: watch::Sender<Policy>,
+    policies: Arc<Policies>,
+    /// When it first did not answer.
+    silent_since: Option<Instant>,
     dropped: Arc<AtomicU64>,
     buffer: Vec<u8>,
 }
@@ -166,7 +197,7 @@ impl Collector {
                     let newest = report.borrow_and_update().clone();
                     match self.send("/report", newest).await {
                         Ok(()) => self.presence.back(),
-                        Err(error) => self.presence.lost(&error),
+                        Err(error) => self.lost(&error),
                     }
                 }
             }
@@ -189,10 +220,17 @@ impl Collector {
             };
             match sent {
                 Ok(()) => return self.presence.back(),
-                Err(error) => self.presence.lost(&error),
+                Err(error) => self.lost(&error),
             }
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lost(&mut self, error: &DeliveryError) {
+        if self.silent_since.get_or_insert_with(Instant::now).elapsed() >= SILENCE_MAX {
+            self.policies.set(self.number, None);
+        }
+        self.presence.lost(error);
     }
 
     async fn send(&mut self, path: &str, body: Bytes) -> Result<(), DeliveryError> {
@@ -211,15 +249,40 @@ impl Collector {
             codec::decode(&response.body).map_err(|source| DeliveryError::Reply { collector: collector(), source })?;
         self.clock.push(Exchange { sent, received: reply.received_at, answered: reply.answered_at, returned });
         self.clock_offset.send_replace(self.clock.offset());
-        self.policy.send_if_modified(|policy| {
-            let changed = *policy != reply.policy;
-            *policy = reply.policy;
-            changed
-        });
+        self.silent_since = None;
+        self.policies.set(self.number, Some(reply.policy));
         Ok(())
     }
 }
 
 fn now() -> Timestamp {
     SystemTime::now().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is followed after each of these, told by these collectors of two.
+    fn check(told: &[(usize, Option<f32>)], expected: &[f32]) {
+        let (followed, _receiver) = watch::channel(Policy::default());
+        let policies = Policies { of_each: Mutex::new(vec![None; 2]), followed: followed.clone() };
+        let follow = |(number, cpu_percent): &(usize, Option<f32>)| {
+            policies.set(*number, cpu_percent.map(|cpu_percent| Policy { cpu_percent, ..Policy::default() }));
+            followed.borrow().cpu_percent
+        };
+        assert_eq!(told.iter().map(follow).collect::<Vec<_>>(), expected, "{told:?}");
+    }
+
+    #[test]
+    fn of_several_collectors_the_lowest_thresholds_are_followed_whoever_answers_last() {
+        check(&[(0, Some(50.0)), (1, Some(75.0)), (0, Some(50.0)), (1, Some(60.0))], &[50.0, 50.0, 50.0, 50.0]);
+        check(&[(0, Some(50.0)), (0, Some(80.0))], &[50.0, 80.0]);
+    }
+
+    #[test]
+    fn a_collector_that_is_silent_asks_for_nothing_any_more() {
+        check(&[(0, Some(50.0)), (1, Some(75.0)), (0, None), (0, Some(50.0))], &[50.0, 50.0, 75.0, 50.0]);
+        check(&[(0, Some(50.0)), (0, None)], &[50.0, 50.0]);
+    }
 }

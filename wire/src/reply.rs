@@ -1,7 +1,7 @@
 //! The collector's answer to an alert or a report: when it came, and what to watch for.
 //!
-//! Policy lives in the collector. Agents take their thresholds from whichever answer came last, so a change reaches
-//! every node at its next report.
+//! Policy lives in the collector. Of several collectors each says what it needs, and agents do what is enough for all of
+//! them; a change reaches every node at its next report.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,20 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// What is enough for both: the lowest thresholds, the shortest interval, and alerts if either asks for them. A collector
+    /// that has not read the Swarm yet knows of no service's own thresholds, which must not hide what another asks for.
+    #[must_use]
+    pub fn strictest(self, other: Self) -> Self {
+        Self {
+            cpu_percent: self.cpu_percent.min(other.cpu_percent),
+            memory_percent: self.memory_percent.min(other.memory_percent),
+            alert_immediately: self.alert_immediately || other.alert_immediately,
+            interval_ms: self.interval_ms.min(other.interval_ms),
+        }
+    }
+}
+
 /// The answer to an alert or a report.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
@@ -40,4 +54,17 @@ pub struct Reply {
     pub answered_at: Timestamp,
     /// What to alert on from now.
     pub policy: Policy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_policies_the_strictest_of_each_is_enough_for_both() {
+        let one = Policy { cpu_percent: 50.0, memory_percent: 90.0, alert_immediately: false, interval_ms: 2_000 };
+        let other = Policy { cpu_percent: 75.0, memory_percent: 80.0, alert_immediately: true, interval_ms: 1_000 };
+        let both = Policy { cpu_percent: 50.0, memory_percent: 80.0, alert_immediately: true, interval_ms: 1_000 };
+        assert_eq!((one.strictest(other), other.strictest(one)), (both, both));
+    }
 }
