@@ -16,9 +16,9 @@ use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Leader, Swarm};
 use swarmguard_planner::labels::LabelProblem;
 use swarmguard_planner::memory::Past;
-use swarmguard_planner::plan::ActionKind;
+use swarmguard_planner::plan::{ActionKind, Withheld};
 use swarmguard_planner::quiet::Pauses;
-use swarmguard_planner::{Memory, Outcome, Policy, checks, plan};
+use swarmguard_planner::{Memory, Outcome, Policy, plan};
 use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -246,10 +246,19 @@ impl ControlLoop {
         let rules = state.rules.clone();
         let policy = &rules.policy;
         let decisions = plan(state.fleet.facts(), policy, &self.memory, at);
-        for decision in decisions {
+        for mut decision in decisions {
+            if let Outcome::Act { action } = &decision.outcome
+                && let Some(withheld) = self.hold_back(action, &decision, state.fleet.facts(), policy, at)
+            {
+                state.counters.violations += u64::from(matches!(withheld, Withheld::HeldBack { .. }));
+                decision.outcome = Outcome::Withhold { withheld };
+            }
             let news = state.journal.record_decision(&decision, at);
             state.counters.decisions += 1;
-            if news.is_new {
+            let is_error = matches!(&decision.outcome, Outcome::Withhold { withheld: Withheld::HeldBack { .. } });
+            if is_error && (news.is_new || news.is_kept) {
+                tracing::error!(service = %decision.service_name, "{decision}");
+            } else if news.is_new {
                 tracing::info!(service = %decision.service_name, "{decision}");
             }
             // Those that stand by would say the same of the same.
@@ -264,19 +273,6 @@ impl ControlLoop {
             }
             let because = decision.explain();
             let Outcome::Act { action } = decision.outcome else { continue };
-            // What is taken over, or waits to be, is among them.
-            if self.running.contains_key(&decision.service) {
-                continue;
-            }
-            if let Err(violation) = checks::vet(&action, state.fleet.facts(), policy, &self.memory, at) {
-                state.counters.violations += 1;
-                tracing::error!(service = %decision.service_name, %violation, "a planned action breaks a promise: not done");
-                if news.is_new {
-                    let (service, name) = (&decision.service, &decision.service_name);
-                    state.journal.record_held_back(service, name, because, &violation.to_string(), at);
-                }
-                continue;
-            }
             // One that had to wait for a cooldown or a look at the Swarm says nothing about how fast decisions are.
             let took = at.since(action.trigger().received_at);
             if waked == Waked::ByFacts && took > rules.expected.decision {
@@ -328,6 +324,7 @@ impl ControlLoop {
             return tracing::warn!(%service, id, detail, downtime_ms, "the mark of an action that is over came back");
         }
         self.judge(&record);
+        let record = record.by_wall();
         events::print(&record);
         if let Some(sink) = &mut self.sink {
             events::write(sink, &record, unix_ns(at));
@@ -383,6 +380,7 @@ impl ControlLoop {
     }
 }
 
+/// By the wall clock, as the agents' points are.
 fn unix_ns(at: Timestamp) -> i64 {
-    i64::try_from(at.as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000)
+    i64::try_from(at.shifted(wall_ahead()).as_micros()).unwrap_or(i64::MAX).saturating_mul(1_000)
 }

@@ -14,7 +14,7 @@ pub fn print(record: &ActionRecord) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-/// Hands an ended action to the database.
+/// Hands an ended action to the database, its times by the wall clock.
 pub fn write(sink: &mut Sink, record: &ActionRecord, unix_ns: i64) {
     let [_, t1, t2, t3, t4, t5, t6] = record.times_ms;
     let float = |value: Option<f32>| value.map(f64::from);

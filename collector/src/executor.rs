@@ -13,7 +13,6 @@ use tokio::sync::watch;
 
 use crate::clock::now;
 use crate::journal::State;
-use crate::swarm::docker::RawError;
 use crate::swarm::{DockerSwarm, Mark, Progress, SwarmError};
 use course::{Answer, Course, Step};
 
@@ -34,7 +33,7 @@ pub struct Ended {
     pub running_min: Option<u64>,
     /// Time in which no task was seen running.
     pub downtime: Duration,
-    /// The planned target that a task now runs on.
+    /// The node that what was moved now runs on.
     pub reached: Option<NodeId>,
 }
 
@@ -119,8 +118,7 @@ async fn run(stage: &Stage, service: &ServiceId, mut course: Course, mut step: S
 /// An update that is not through by then is given up: whether it was taken is not known.
 async fn within(leads_until: Timestamp, update: impl Future<Output = Result<(), SwarmError>>) -> Answer {
     let done = tokio::time::timeout(leads_until.since(now()), update).await;
-    let given_up = || Err(SwarmError::Raw { what: "updating the service", source: RawError::Timeout });
-    Answer::Updated(done.unwrap_or_else(|_| given_up()))
+    Answer::Updated(done.unwrap_or_else(|_| Err(SwarmError::no_answer())))
 }
 
 fn describe(error: &SwarmError) -> String {

@@ -18,6 +18,8 @@ use swarmguard_wire::{Name, ServiceId, Timestamp};
 pub use action::{ActionRecord, State, TimeLine};
 use disk::{Disk, Entry, Told};
 
+use crate::clock::wall_ahead;
+
 /// Actions in memory.
 pub const ACTIONS_MAX: usize = 1_000;
 
@@ -41,6 +43,13 @@ pub struct DecisionRecord {
     /// What.
     #[serde(flatten)]
     pub decision: Decision,
+}
+
+impl DecisionRecord {
+    /// When it was made, by the wall clock.
+    pub(crate) fn by_wall(&self) -> Self {
+        Self { at: self.at.shifted(wall_ahead()), ..self.clone() }
+    }
 }
 
 /// What is kept.
@@ -77,8 +86,8 @@ impl Journal {
         let mut journal = Self::default();
         for entry in entries {
             match entry {
-                Entry::Action(record) => drop(journal.record_action(*record)),
-                Entry::Decision(told) => journal.tell(told),
+                Entry::Action(record) => drop(journal.add(record.by_wall())),
+                Entry::Decision(told) => journal.tell(told.by_wall()),
             }
         }
         journal.disk = Some(disk);
@@ -100,12 +109,17 @@ impl Journal {
 
     /// Adds an action, or what is new of one that is known: the mark of one that was taken over tells less, and whoever goes on
     /// with it has seen the rest of it only. Gives all that is known of it by now.
-    pub fn record_action(&mut self, mut record: ActionRecord) -> ActionRecord {
+    pub fn record_action(&mut self, record: ActionRecord) -> ActionRecord {
+        self.add(ActionRecord { wall_ahead: wall_ahead(), ..record })
+    }
+
+    fn add(&mut self, mut record: ActionRecord) -> ActionRecord {
         if let Some(known) = self.actions.iter_mut().find(|known| known.id == record.id) {
             if known.state.is_ours() {
                 known.detail = detail_of_over(known, &record);
                 // It counts from its last end on.
                 known.ended_at = record.ended_at.filter(|_| !record.state.is_open()).or(known.ended_at);
+                known.wall_ahead = record.wall_ahead;
                 self.disk.iter().for_each(|disk| disk.put(Entry::Action(Box::new(known.clone()))));
                 return known.clone();
             }
@@ -121,7 +135,7 @@ impl Journal {
             record.cpu_percent = record.cpu_percent.or(known.cpu_percent);
             record.memory_percent = record.memory_percent.or(known.memory_percent);
             record.network_percent = record.network_percent.or(known.network_percent);
-            record.to_node = record.to_node.or(known.to_node.take());
+            record.to_node = record.to_node.or(known.to_node.take().filter(|_| record.state.is_open()));
             record.has_healthcheck = record.has_healthcheck.or(known.has_healthcheck);
             record.times.t0 = record.times.t0.or(known.times.t0);
             record.times_ms = record.times.millis();
@@ -154,21 +168,14 @@ impl Journal {
         self.action(id).is_some_and(|known| known.state.is_ours())
     }
 
-    /// Keeps that a decision to act, told `because` of what, was not carried out, and which promise it would have broken.
-    pub fn record_held_back(
-        &mut self,
-        service: &ServiceId,
-        service_name: &Name,
-        mut because: Vec<String>,
-        violation: &str,
-        now: Timestamp,
-    ) {
-        because.push(format!("It was not done, for the checks held it back: {violation}."));
-        self.tell_and_write(service, service_name, because, now);
-    }
-
     fn tell_and_write(&mut self, service: &ServiceId, name: &Name, sentences: Vec<String>, at: Timestamp) {
-        let told = Told { at, service: service.to_string(), service_name: name.to_string(), sentences };
+        let told = Told {
+            at,
+            wall_ahead: wall_ahead(),
+            service: service.to_string(),
+            service_name: name.to_string(),
+            sentences,
+        };
         self.disk.iter().for_each(|disk| disk.put(Entry::Decision(told.clone())));
         self.tell(told);
     }
@@ -326,7 +333,7 @@ mod tests {
     #[test]
     fn the_reason_that_lasts_is_kept_and_once() {
         let streak = Withheld::Streak { seen: 1, needed: 2 };
-        let max = |max| Withheld::MaxReplicas { max };
+        let max = |max| Withheld::MaxReplicas { replicas: max, max };
         let global = Withheld::NotReplicated;
         check(&[(1, streak.clone()), (2, max(3)), (3, max(3)), (4, max(3))], &[2]);
         check(&[(1, max(3)), (2, global.clone()), (9, global.clone()), (11, global.clone()), (12, global)], &[1, 11]);

@@ -16,6 +16,7 @@ use swarmguard_collector::journal::disk::{AGE_MAX, BYTES_MAX, Disk, ENTRIES_MAX,
 use swarmguard_collector::journal::{ActionRecord, Journal, State, TimeLine};
 use swarmguard_planner::memory::EndedBy;
 use swarmguard_wire::Timestamp;
+use swarmguard_wire::time::ClockOffset;
 
 /// Names the file that this test's own program writes to when it is started as the writer.
 const WRITER_FILE: &str = "SWARMGUARD_TEST_JOURNAL";
@@ -50,7 +51,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 const NOW: u64 = 100 * 24 * 3_600;
 
 fn told(second: u64, text: String) -> Entry {
-    Entry::Decision(Told { at: at(second), service: "s1".into(), service_name: "web".into(), sentences: vec![text] })
+    Entry::Decision(Told {
+        at: at(second),
+        wall_ahead: ClockOffset::default(),
+        service: "s1".into(),
+        service_name: "web".into(),
+        sentences: vec![text],
+    })
 }
 
 fn action(id: &str, state: State, decided: u64, ended: Option<u64>) -> ActionRecord {
@@ -74,6 +81,7 @@ fn action(id: &str, state: State, decided: u64, ended: Option<u64>) -> ActionRec
         downtime_ms: 0.0,
         because: vec!["web is moved.".into()],
         taken_over: false,
+        wall_ahead: ClockOffset::default(),
         ended_at: ended.map(at),
         times: TimeLine { t3: Some(at(decided)), ..TimeLine::default() },
         times_ms: [None; 7],

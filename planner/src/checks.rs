@@ -41,7 +41,7 @@ pub enum Violation {
     #[error("another action on the service is under way")]
     Concurrent,
     /// More would be under way than may be.
-    #[error("{in_flight} actions are under way and {within_hour} have begun within an hour")]
+    #[error("{in_flight} actions are under way and {within_hour} have begun within an hour, and one more is too many")]
     TooMany {
         /// Under way.
         in_flight: usize,
@@ -63,7 +63,7 @@ pub enum Violation {
         wanted: u64,
     },
     /// The count does not go from what is there to one more or one fewer, within minimum and maximum.
-    #[error("{from} to {to} replicas, where {found} are there and {min} to {max} are allowed")]
+    #[error("it would go from {from} to {to} replicas, where it has {found} and {min} to {max} are allowed")]
     Replicas {
         /// The action's start.
         from: u64,
@@ -77,7 +77,7 @@ pub enum Violation {
         max: u64,
     },
     /// The source is not excluded, or has no task of the service, or is the target.
-    #[error("the node to leave is not left")]
+    #[error("the node to leave would not be left")]
     Source,
     /// The target is excluded, unknown, not ready, not active, or holds a task of the service.
     #[error("node {node} cannot be the target")]
@@ -92,13 +92,13 @@ pub enum Violation {
         node: NodeId,
     },
     /// The user's spec could not be put back.
-    #[error("the service's spec has no placement")]
+    #[error("the service's spec has no placement, and could not be put back")]
     NoPlacement,
     /// A replica would go that the owner asked for.
     #[error("the replica is not one that was added, and the owner chose no minimum")]
     Reserve,
     /// Swarm could keep a replica that nobody reaches, and take one that serves.
-    #[error("some replicas run without the ports that others have")]
+    #[error("some replicas run without the ports that others have, and Swarm could keep just those")]
     WithoutPorts,
     /// Data would be left behind.
     #[error("the service's data stays on its node")]

@@ -59,23 +59,23 @@ impl Claims {
 
     /// Whether one more action may begin.
     pub(crate) fn allow(&self, case: &Case<'_>) -> Result<(), Withheld> {
-        let limits = &case.policy.limits;
-        self.below(limits.actions_in_flight, limits.actions_per_hour, case)
+        self.below(|of| of, case)
     }
 
     /// Whether one more may that can wait: it leaves half of the limits to those that cannot.
     pub(crate) fn allow_to_wait(&self, case: &Case<'_>) -> Result<(), Withheld> {
-        let limits = &case.policy.limits;
-        self.below(limits.actions_in_flight.div_ceil(2), limits.actions_per_hour.div_ceil(2), case)
+        self.below(|of| of.div_ceil(2), case)
     }
 
-    fn below(&self, in_flight: u32, per_hour: u32, case: &Case<'_>) -> Result<(), Withheld> {
-        if self.in_flight >= in_flight as usize && !has(Bug::TooManyInFlight) {
-            return Err(Withheld::TooManyInFlight { max: in_flight });
+    fn below(&self, part: fn(u32) -> u32, case: &Case<'_>) -> Result<(), Withheld> {
+        let of = case.policy.limits.actions_in_flight;
+        if self.in_flight >= part(of) as usize && !has(Bug::TooManyInFlight) {
+            return Err(Withheld::TooManyInFlight { max: part(of), of });
         }
-        if self.within_hour >= per_hour as usize && !has(Bug::HourLimit) {
-            let over = case.memory.hour_is_over(case.now, per_hour as usize);
-            return Err(Withheld::TooManyPerHour { max: per_hour, seconds_left: seconds_left(over, case.now) });
+        let of = case.policy.limits.actions_per_hour;
+        if self.within_hour >= part(of) as usize && !has(Bug::HourLimit) {
+            let over = case.memory.hour_is_over(case.now, part(of) as usize);
+            return Err(Withheld::TooManyPerHour { max: part(of), of, seconds_left: seconds_left(over, case.now) });
         }
         Ok(())
     }

@@ -41,11 +41,13 @@ pub enum Bug {
     EndsWhileReplacing,
     IgnoresOthers,
     IgnoresStopping,
+    ForgetsItsEnd,
 }
 
 impl Bug {
     /// Those that few worlds show: some tens of thousands had to be run until one did, and these are kept.
-    pub const RARE: [Self; 3] = [Self::EndsWhileReplacing, Self::IgnoresOthers, Self::IgnoresStopping];
+    pub const RARE: [Self; 4] =
+        [Self::EndsWhileReplacing, Self::IgnoresOthers, Self::IgnoresStopping, Self::ForgetsItsEnd];
 
     /// All others.
     pub const COMMON: [Self; 33] = [

@@ -23,7 +23,7 @@ use crate::planted::{Bug, has};
 use crate::policy::Policy;
 
 pub(crate) use condition::may_be_high;
-pub use condition::{Condition, Unclear, condition};
+pub use condition::{Condition, Unclear, Used, condition};
 pub use finding::Finding;
 pub(crate) use finding::{Known, findings};
 pub(crate) use scale_down::{idle, may_be_idle};

@@ -1,9 +1,12 @@
 //! Handing actions to the executor, for as long as this collector is the one that acts.
 
+use std::fmt;
 use std::time::Duration;
 
 use swarmguard_daemon::presence::chain;
-use swarmguard_planner::facts::{Leader, Swarm};
+use swarmguard_planner::checks;
+use swarmguard_planner::facts::{Facts, Leader, Swarm};
+use swarmguard_planner::plan::Withheld;
 use swarmguard_planner::{Action, Policy};
 use swarmguard_wire::{ServiceId, Timestamp};
 
@@ -44,6 +47,28 @@ impl ControlLoop {
             };
             self.shared.state().journal.hand_over(why, |_| true);
         }
+    }
+
+    /// Why what was planned is not carried out, where that is so. `planned` is that in words.
+    pub(super) fn hold_back(
+        &self,
+        action: &Action,
+        planned: &dyn fmt::Display,
+        facts: &Facts,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Option<Withheld> {
+        let seen_at = facts.swarm().map(|swarm| swarm.seen_at).unwrap_or_default();
+        // Since the facts were recorded the manager does not answer any more, or has said that it does not lead.
+        if self.docker.is_none() || self.leader != Leader::Here {
+            return Some(Withheld::SwarmStale { seconds: now.since(seen_at).as_secs() });
+        }
+        // What is taken over, or waits to be, is among them.
+        if self.running.contains_key(&action.trigger().service) {
+            return Some(Withheld::InFlight { kind: None });
+        }
+        let broken = checks::vet(action, facts, policy, &self.memory, now).err();
+        broken.map(|broken| Withheld::HeldBack { planned: planned.to_string(), promise: broken.to_string() })
     }
 
     pub(super) fn act(
@@ -130,5 +155,43 @@ impl ControlLoop {
             let _ = news.send(News::NothingToTakeOver { service: waited_for }).await;
         });
         self.running.insert(service, task.abort_handle());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use swarmguard_planner::plan::{Scale, Trigger, WhyScale};
+    use swarmguard_wire::{ContainerId, Name};
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::state::Shared;
+
+    #[test]
+    fn what_is_planned_while_no_manager_answers_is_told_as_not_done() {
+        let at = Timestamp::from_micros(20_000_000);
+        let trigger = Trigger {
+            service: "web".parse().unwrap(),
+            service_name: Name::new("web"),
+            version: 1,
+            has_healthcheck: None,
+            container: ContainerId::new([1; 32]),
+            cpu_percent: None,
+            memory_percent: None,
+            network_percent: None,
+            breach_at: at,
+            sent_at: at,
+            received_at: at,
+        };
+        let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy { nodes: 1 } });
+        let mut facts = Facts::default();
+        facts.record_swarm(Swarm { seen_at: at - Duration::from_secs(3), ..Swarm::default() });
+        let shared = Arc::new(Shared::new(Settings::default().resolve().unwrap()));
+        let mut control_loop = ControlLoop::new(shared, None);
+        control_loop.leader = Leader::Here;
+        let held_back = control_loop.hold_back(&action, &"go on", &facts, &Policy::default(), at);
+        assert_eq!(held_back, Some(Withheld::SwarmStale { seconds: 3 }));
     }
 }

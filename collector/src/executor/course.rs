@@ -126,6 +126,8 @@ pub struct Course {
     seen_at: Option<Timestamp>,
     /// Nodes that the last update keeps tasks off, should it be taken.
     kept_off: Vec<NodeId>,
+    /// What it came to, should the update that was to end it have been taken: it got no answer.
+    may_be_over: Option<(State, Option<String>)>,
 }
 
 #[derive(Debug)]
@@ -163,6 +165,7 @@ impl Course {
             resting: BTreeMap::new(),
             seen_at: None,
             kept_off: Vec::new(),
+            may_be_over: None,
         }
     }
 
@@ -210,6 +213,14 @@ impl Course {
 
     fn done(&mut self, state: State, detail: impl Into<Option<String>>) -> Step {
         Step::Done(Box::new(Ended { state, detail: detail.into(), ..self.ended.clone() }))
+    }
+
+    /// The service has its mark no more: somebody took it away, or the update that was to end it and got no answer.
+    fn lost(&mut self, error: &SwarmError) -> Step {
+        match self.may_be_over.take() {
+            Some((state, detail)) if matches!(error, SwarmError::Superseded) => self.done(state, detail),
+            Some(_) | None => self.done(State::Superseded, describe(error)),
+        }
     }
 
     fn begun(&mut self, answer: Answer, now: Timestamp) -> Step {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use swarmguard_wire::time::ClockOffset;
+
 use super::*;
 use crate::journal::TimeLine;
 
@@ -31,6 +33,7 @@ pub(crate) fn migration() -> ActionRecord {
         downtime_ms: 0.0,
         because: vec!["web is moved from node1 to node3: scenario 1.".into()],
         taken_over: false,
+        wall_ahead: ClockOffset::default(),
         ended_at: at(2_100),
         times: TimeLine {
             t0: at(0),

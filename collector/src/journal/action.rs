@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use swarmguard_planner::memory::{EndedBy, Past};
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_wire::Timestamp;
+use swarmguard_wire::time::ClockOffset;
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ pub struct ActionRecord {
     pub network_percent: Option<f32>,
     /// The node that was left.
     pub from_node: Option<String>,
-    /// The node that was reached.
+    /// The node that was planned; once it has ended the one that was reached, if any.
     pub to_node: Option<String>,
     /// Replicas before.
     pub replicas_before: u64,
@@ -142,10 +143,18 @@ pub struct ActionRecord {
     /// When it ended; absent while it is under way.
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
+    /// How far the wall clock was ahead of the clock that these times are by.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub wall_ahead: ClockOffset,
     /// When its steps were.
     pub times: TimeLine,
     /// The same in milliseconds since T0.
     pub times_ms: [Option<f64>; 7],
+}
+
+/// Left out where it says nothing.
+pub(super) fn is_none(offset: &ClockOffset) -> bool {
+    *offset == ClockOffset::default()
 }
 
 impl ActionRecord {
@@ -153,6 +162,22 @@ impl ActionRecord {
     pub fn action_kind(&self) -> Option<ActionKind> {
         let kinds = [ActionKind::Migrate, ActionKind::ScaleUp, ActionKind::ScaleDown];
         kinds.into_iter().find(|kind| kind.as_str() == self.kind)
+    }
+
+    /// Its times by the wall clock, as people and databases are told; but T0 to T4 of one that was taken over, which are by a
+    /// clock of which that is not known.
+    #[must_use]
+    pub fn by_wall(&self) -> Self {
+        let by_wall = |at: Option<Timestamp>| at.map(|at| at.shifted(self.wall_ahead));
+        let times = self.times;
+        let [t0, t1, t2, t3, t4] =
+            [times.t0, times.t1, times.t2, times.t3, times.t4].map(|at| if self.taken_over { at } else { by_wall(at) });
+        Self {
+            times: TimeLine { t0, t1, t2, t3, t4, t5: by_wall(times.t5), t6: by_wall(times.t6) },
+            ended_at: by_wall(self.ended_at),
+            wall_ahead: ClockOffset::default(),
+            ..self.clone()
+        }
     }
 
     /// When it began, as far as that is known.
@@ -181,5 +206,27 @@ mod tests {
         let times = TimeLine { t0: Some(t0), t5: Some(t0 + Duration::from_millis(1500)), ..TimeLine::default() };
         assert_eq!(times.millis(), [Some(0.0), None, None, None, None, Some(1500.0), None]);
         assert_eq!(TimeLine { t0: None, ..times }.millis(), [None; 7]);
+    }
+
+    #[test]
+    fn people_are_told_times_by_the_wall_clock_but_those_of_another_collector() {
+        let (at, hour) = (Timestamp::from_micros(1_000_000), Duration::from_secs(3_600));
+        let times = TimeLine { t0: Some(at), t3: Some(at), t5: Some(at), ..TimeLine::default() };
+        let own = ActionRecord {
+            wall_ahead: ClockOffset(3_600_000_000),
+            ended_at: Some(at),
+            times,
+            ..crate::explain::tests::migration()
+        };
+        let check = |record: ActionRecord, t0, t5| {
+            let told = record.by_wall();
+            assert_eq!(
+                [told.times.t0, told.times.t3, told.times.t5, told.ended_at].map(Option::unwrap),
+                [t0, t0, t5, t5]
+            );
+            assert_eq!(told.by_wall(), told, "once is enough");
+        };
+        check(own.clone(), at + hour, at + hour);
+        check(ActionRecord { taken_over: true, ..own }, at, at + hour);
     }
 }

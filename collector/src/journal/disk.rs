@@ -16,8 +16,10 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use swarmguard_daemon::presence::Presence;
 use swarmguard_wire::Timestamp;
+use swarmguard_wire::time::ClockOffset;
 
 use super::ActionRecord;
+use super::action::is_none;
 
 /// Most entries kept.
 pub const ENTRIES_MAX: usize = 20_000;
@@ -63,6 +65,9 @@ pub enum Entry {
 pub struct Told {
     /// When it was made.
     pub at: Timestamp,
+    /// How far the wall clock was ahead of the clock that this is by.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub wall_ahead: ClockOffset,
     /// The service.
     pub service: String,
     /// Its name.
@@ -71,11 +76,20 @@ pub struct Told {
     pub sentences: Vec<String>,
 }
 
+impl Told {
+    /// The same by the wall clock.
+    #[must_use]
+    pub fn by_wall(&self) -> Self {
+        Self { at: self.at.shifted(self.wall_ahead), wall_ahead: ClockOffset::default(), ..self.clone() }
+    }
+}
+
 impl Entry {
+    /// Its time, by the wall clock.
     fn at(&self) -> Timestamp {
         match self {
-            Self::Action(record) => record.begun_at().unwrap_or_default(),
-            Self::Decision(told) => told.at,
+            Self::Action(record) => record.by_wall().begun_at().unwrap_or_default(),
+            Self::Decision(told) => told.at.shifted(told.wall_ahead),
         }
     }
 

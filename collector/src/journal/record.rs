@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use swarmguard_planner::Action;
 use swarmguard_planner::facts::{Mode, Swarm};
+use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{Name, NodeId, ServiceId, Timestamp};
 
 use super::{ActionRecord, State, TimeLine};
@@ -50,6 +51,7 @@ pub(crate) fn planned(
         downtime_ms: 0.0,
         because,
         taken_over: false,
+        wall_ahead: ClockOffset::default(),
         ended_at: None,
         times: TimeLine {
             t0: Some(trigger.breach_at),
@@ -94,6 +96,7 @@ pub(crate) fn taken_over(
         downtime_ms: 0.0,
         because: Vec::new(),
         taken_over: !is_own,
+        wall_ahead: ClockOffset::default(),
         ended_at: None,
         times: mark.times,
         times_ms: [None; 7],
@@ -112,8 +115,9 @@ pub(crate) fn complete(record: &mut ActionRecord, ended: &Ended, names: &BTreeMa
     if ended.detail.is_some() {
         record.detail.clone_from(&ended.detail);
     }
-    if let Some(node) = &ended.reached {
-        record.to_node = Some(label(names, node));
+    // Until it is over that is the node that was planned.
+    if !ended.state.is_open() {
+        record.to_node = ended.reached.as_ref().map(|node| label(names, node));
     }
     if matches!(ended.state, State::Reverted | State::Refused) {
         record.replicas_after = record.replicas_before;

@@ -9,6 +9,7 @@ use swarmguard_wire::{NodeId, ServiceId};
 use super::{Answer, json, typed};
 use crate::clock::now;
 use crate::counters::Gauges;
+use crate::journal::{ActionRecord, DecisionRecord};
 use crate::state::{Shared, State};
 
 /// Whom a balancer asks for.
@@ -134,7 +135,7 @@ pub(super) fn service(state: &State, policy: &Policy, swarm: &Swarm, id: &Servic
         "update": service.update,
         "action_under_way": service.action_marked,
         "tasks": service.alive().map(task).collect::<Vec<_>>(),
-        "last_decision": state.journal.decision(id),
+        "last_decision": state.journal.decision(id).map(DecisionRecord::by_wall),
         "last_decision_text": state.journal.decision(id).map(|record| record.decision.to_string()),
     })
 }
@@ -146,5 +147,5 @@ pub(super) fn pauses(shared: &Shared) -> Answer {
 
 pub(super) fn actions(shared: &Shared) -> Answer {
     let state = shared.state();
-    json(StatusCode::OK, &json!(state.journal.actions().collect::<Vec<_>>()))
+    json(StatusCode::OK, &json!(state.journal.actions().map(ActionRecord::by_wall).collect::<Vec<_>>()))
 }

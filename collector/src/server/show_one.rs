@@ -7,6 +7,7 @@ use super::{Answer, json as answer, refusal, show};
 use crate::clock::now;
 use crate::explain;
 use crate::journal::ActionRecord;
+use crate::journal::disk::Told;
 use crate::state::Shared;
 
 /// Actions told of a service.
@@ -34,8 +35,9 @@ pub(super) async fn action(shared: &Shared, id: &str) -> Answer {
 }
 
 fn explained(record: &ActionRecord) -> Value {
+    let record = record.by_wall();
     let mut value = json!(record);
-    value["explanation"] = json!(explain::action(record));
+    value["explanation"] = json!(explain::action(&record));
     value
 }
 
@@ -62,6 +64,7 @@ pub(super) fn service(shared: &Shared, name: &str) -> Answer {
     let told = state
         .journal
         .told(id)
+        .map(Told::by_wall)
         .map(|told| json!({ "at": told.at, "at_utc": explain::utc(told.at), "explanation": told.sentences }));
     let mut value = show::service(&state, &state.rules.policy, swarm, id, found);
     value["now"] = json!(current);

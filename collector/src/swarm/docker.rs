@@ -27,6 +27,9 @@ use super::mark::{LABEL, Mark, Marked};
 use super::spec::{self, End, Update};
 pub use raw::RawError;
 
+/// What is asked for with an update.
+const UPDATING: &str = "updating the service";
+
 /// Any answer of a manager may take so long, in seconds.
 const DOCKER_TIMEOUT_S: u64 = 10;
 
@@ -61,12 +64,12 @@ pub enum SwarmError {
     #[error("the service is gone")]
     Gone,
     /// The service changed since the facts were read.
-    #[error("the service changed in the meantime: version {planned} was planned on, {found} is there")]
+    #[error("the service changed in the meantime: version {planned} was planned on, {} is there", version(found))]
     Version {
         /// The version planned on.
         planned: u64,
-        /// The version found.
-        found: u64,
+        /// The version found; absent where the manager did not tell.
+        found: Option<u64>,
     },
     /// It comes too late: another collector may be the one to act by now.
     #[error("it came too late: by now another collector may be the one to act")]
@@ -103,6 +106,23 @@ pub enum SwarmError {
         /// What is missing.
         why: &'static str,
     },
+}
+
+impl SwarmError {
+    /// Of an update that got no answer in time. Whether it was taken is not known.
+    pub fn no_answer() -> Self {
+        Self::Raw { what: UPDATING, source: RawError::Timeout }
+    }
+
+    /// Whether an update that ended so may have been taken: it was sent, and got no answer.
+    pub fn may_have_been_taken(&self) -> bool {
+        matches!(self, Self::Raw { what: UPDATING, source } if !matches!(source, RawError::Refused { .. }))
+    }
+}
+
+/// A version that may not be known.
+fn version(found: &Option<u64>) -> String {
+    found.map_or_else(|| "another".to_owned(), |found| found.to_string())
 }
 
 /// A manager.
@@ -238,9 +258,9 @@ impl DockerSwarm {
         let path = self.path(&format!("/services/{service}/update?version={version}&registryAuthFrom=spec"));
         match self.raw.post(&path, &spec).await {
             Err(RawError::Refused { message, .. }) if message.contains("update out of sequence") => {
-                Err(SwarmError::Version { planned: version, found: version + 1 })
+                Err(SwarmError::Version { planned: version, found: None })
             }
-            done => done.map_err(|error| unanswered("updating the service", error)),
+            done => done.map_err(|error| unanswered(UPDATING, error)),
         }
     }
 

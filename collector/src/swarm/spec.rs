@@ -27,7 +27,7 @@ pub fn begin(service: Value, action: &Action, mark: &mut Mark) -> Result<Update,
     let (found, mut spec) = parts(service)?;
     let planned = action.trigger().version;
     if found != planned {
-        return Err(SwarmError::Version { planned, found });
+        return Err(SwarmError::Version { planned, found: Some(found) });
     }
     mark.original = original(&spec);
     apply(&mut spec, mark)?;

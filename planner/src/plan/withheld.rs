@@ -80,8 +80,10 @@ pub enum Withheld {
         /// The mount.
         mount: String,
     },
-    /// It has as many replicas as it may.
+    /// It has as many replicas as it may, or more.
     MaxReplicas {
+        /// How many it has.
+        replicas: u64,
         /// The maximum.
         max: u64,
     },
@@ -115,6 +117,8 @@ pub enum Withheld {
     TooManyInFlight {
         /// Most.
         max: u32,
+        /// The whole limit. Where `max` is less, that is the part of it below which what can wait may begin.
+        of: u32,
     },
     /// As many actions leave this node or go to it as may.
     NodeInFlight {
@@ -127,6 +131,8 @@ pub enum Withheld {
     TooManyPerHour {
         /// Most.
         max: u32,
+        /// The whole limit. Where `max` is less, that is the part of it below which what can wait may begin.
+        of: u32,
         /// Seconds until one more is allowed, rounded up.
         seconds_left: u64,
     },
@@ -144,6 +150,13 @@ pub enum Withheld {
         nodes: Vec<Name>,
         /// How many more there are.
         more: usize,
+    },
+    /// The checks have found what the rules have not: an error of SwarmGuard's.
+    HeldBack {
+        /// What was planned.
+        planned: String,
+        /// The promise that would be broken.
+        promise: String,
     },
     /// The target cannot be told apart from more nodes than a spec should name.
     TooManyNodes {
@@ -242,7 +255,8 @@ impl fmt::Display for Withheld {
                  with: docker service update --constraint-add node.id!=none, then --constraint-rm"
             ),
             Self::LocalStorage { mount } => write!(f, "its data stays on its node: {mount}"),
-            Self::MaxReplicas { max } => write!(f, "it has {max} replicas, its maximum"),
+            Self::MaxReplicas { replicas, max } if replicas == max => write!(f, "it has {max} replicas, its maximum"),
+            Self::MaxReplicas { replicas, max } => write!(f, "it has {replicas} replicas, and its maximum is {max}"),
             Self::Idle { seconds, needed } => write!(f, "it is known to be idle for {seconds} of {needed} s"),
             Self::BusyLately { within } => write!(f, "it is idle, but was not all the time in the last {within} s"),
             Self::MovedTooOften { moves, seconds_left } => write!(
@@ -254,17 +268,30 @@ impl fmt::Display for Withheld {
             Self::TooManySick { sick, nodes } => {
                 write!(f, "{sick} of {nodes} nodes have sick containers: more likely what is measured is wrong")
             }
-            Self::TooManyInFlight { max } => write!(f, "no more than {} may be under way at a time", Actions(*max)),
+            Self::TooManyInFlight { max, of } if max == of => {
+                write!(f, "no more than {} may be under way at a time", Actions(*max))
+            }
+            Self::TooManyInFlight { max, of } => {
+                write!(
+                    f,
+                    "what can wait begins while fewer than {max} of the {} that may be are under way",
+                    Actions(*of)
+                )
+            }
             Self::NodeInFlight { node, max } => {
                 write!(f, "no more than {} at a time may leave {node} or go there", Actions(*max))
             }
-            Self::TooManyPerHour { max, seconds_left } => {
-                write!(
-                    f,
-                    "no more than {} may begin within an hour: the next may in {}",
-                    Actions(*max),
-                    Wait(*seconds_left)
-                )
+            Self::TooManyPerHour { max, of, seconds_left } => {
+                if max == of {
+                    write!(f, "no more than {} may begin within an hour", Actions(*max))?;
+                } else {
+                    let all = Actions(*of);
+                    write!(
+                        f,
+                        "what can wait begins while fewer than {max} of the {all} that may within an hour have begun"
+                    )?;
+                }
+                write!(f, ": the next may in {}", Wait(*seconds_left))
             }
             Self::NoTarget { nodes, more } => {
                 write!(f, "no node may take it")?;
@@ -275,6 +302,12 @@ impl fmt::Display for Withheld {
                 let names: Vec<&str> = nodes.iter().map(Name::as_str).collect();
                 write!(f, "every node that may take it runs a task of the service already: {}", names.join(", "))?;
                 and_more(f, *more)
+            }
+            Self::HeldBack { planned, promise } => {
+                write!(
+                    f,
+                    "what was planned would break a promise, which is an error of SwarmGuard's: {promise} (planned: {planned})"
+                )
             }
             Self::TooManyNodes { found, max } => {
                 write!(

@@ -36,15 +36,50 @@ pub enum Unclear {
         /// Scenario 2 asks for more than this.
         high_above: f32,
     },
-    /// The network is high, but not both CPU and memory are.
-    OneOfTwo {
-        /// CPU in percent of what the container may use.
-        cpu_percent: Option<f32>,
-        /// Memory in percent of what the container may use.
-        memory_percent: Option<f32>,
+    /// The network is low, but neither CPU nor memory is high by scenario 1's thresholds.
+    NotSick {
+        /// The network's use in percent of the link.
+        percent: f32,
+        /// CPU.
+        cpu: Used,
+        /// Memory.
+        memory: Used,
+    },
+    /// The network is high, but not both CPU and memory are by scenario 2's thresholds.
+    NotBusy {
+        /// The network's use in percent of the link.
+        percent: f32,
+        /// CPU.
+        cpu: Used,
+        /// Memory.
+        memory: Used,
     },
     /// The network's use is not known.
     NetworkUnknown,
+}
+
+/// How much is used beside what would be high.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Used {
+    /// In percent of what the container may use, where that is known.
+    pub percent: Option<f32>,
+    /// More than this is high.
+    pub high_above: f32,
+}
+
+impl Used {
+    fn is_high(self) -> bool {
+        self.percent.is_some_and(|percent| percent > self.high_above)
+    }
+}
+
+impl fmt::Display for Used {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.percent {
+            Some(percent) => write!(f, "{percent:.0} %, high above {:.0}", self.high_above),
+            None => write!(f, "unknown, high above {:.0}", self.high_above),
+        }
+    }
 }
 
 impl fmt::Display for Unclear {
@@ -53,10 +88,17 @@ impl fmt::Display for Unclear {
             Self::Network { percent, low_below, high_above } => {
                 write!(f, "network is at {percent:.0} %, neither below {low_below:.0} nor above {high_above:.0}")
             }
-            Self::OneOfTwo { cpu_percent, memory_percent } => {
-                let shown = |value: &Option<f32>| value.map_or("unknown".to_owned(), |value| format!("{value:.0} %"));
-                write!(f, "network is high, but of CPU ({}) and ", shown(cpu_percent))?;
-                write!(f, "memory ({}) only one is", shown(memory_percent))
+            Self::NotSick { percent, cpu, memory } => {
+                write!(
+                    f,
+                    "network is low ({percent:.0} %), and by scenario 1 neither CPU ({cpu}) nor memory ({memory}) is high"
+                )
+            }
+            Self::NotBusy { percent, cpu, memory } => {
+                write!(
+                    f,
+                    "network is high ({percent:.0} %), and by scenario 2 not both CPU ({cpu}) and memory ({memory}) are high"
+                )
             }
             Self::NetworkUnknown => {
                 write!(f, "the network's use is not known (give agents --link-mbps where the kernel tells no speed)")
@@ -73,33 +115,25 @@ pub(crate) fn may_be_high([cpu, memory]: [f32; 2], policy: &Policy) -> bool {
 
 /// The condition one sample shows.
 pub fn condition(sample: &Sample, policy: &Policy) -> Condition {
-    let over = |value: Option<f32>, threshold: f32| value.is_some_and(|value| value > threshold);
+    let used = |percent, high_above| Used { percent, high_above };
     let (migration, scaling) = (&policy.migration, &policy.scaling);
-    let cpu_sick = over(sample.cpu_percent, migration.cpu_threshold);
-    let memory_sick = over(sample.memory_percent, migration.memory_threshold);
-    let cpu_busy = over(sample.cpu_percent, scaling.cpu_threshold);
-    let memory_busy = over(sample.memory_percent, scaling.memory_threshold);
-    if !(cpu_sick || memory_sick || cpu_busy || memory_busy) {
+    let cpu = used(sample.cpu_percent, migration.cpu_threshold);
+    let memory = used(sample.memory_percent, migration.memory_threshold);
+    let cpu_busy = used(sample.cpu_percent, scaling.cpu_threshold);
+    let memory_busy = used(sample.memory_percent, scaling.memory_threshold);
+    let is_sick = cpu.is_high() || memory.is_high();
+    if !(is_sick || cpu_busy.is_high() || memory_busy.is_high()) {
         return Condition::Calm;
     }
     let Some(percent) = sample.network_percent else { return Condition::Unclear(Unclear::NetworkUnknown) };
-    if (cpu_sick || memory_sick) && percent < migration.network_threshold_max {
-        return Condition::Sick;
+    let (low_below, high_above) = (migration.network_threshold_max, scaling.network_threshold_min);
+    match (percent < low_below, percent > high_above) {
+        (true, _) if is_sick => Condition::Sick,
+        (_, true) if cpu_busy.is_high() && memory_busy.is_high() => Condition::Busy,
+        (_, true) => Condition::Unclear(Unclear::NotBusy { percent, cpu: cpu_busy, memory: memory_busy }),
+        (true, false) => Condition::Unclear(Unclear::NotSick { percent, cpu, memory }),
+        (false, false) => Condition::Unclear(Unclear::Network { percent, low_below, high_above }),
     }
-    if percent > scaling.network_threshold_min {
-        if cpu_busy && memory_busy {
-            return Condition::Busy;
-        }
-        return Condition::Unclear(Unclear::OneOfTwo {
-            cpu_percent: sample.cpu_percent,
-            memory_percent: sample.memory_percent,
-        });
-    }
-    Condition::Unclear(Unclear::Network {
-        percent,
-        low_below: migration.network_threshold_max,
-        high_above: scaling.network_threshold_min,
-    })
 }
 
 /// How much it asks for help.
@@ -140,7 +174,8 @@ mod tests {
             Condition::Calm => "calm",
             Condition::Idle => "idle",
             Condition::Unclear(Unclear::Network { .. }) => "network between",
-            Condition::Unclear(Unclear::OneOfTwo { .. }) => "one of two",
+            Condition::Unclear(Unclear::NotSick { .. }) => "not sick",
+            Condition::Unclear(Unclear::NotBusy { .. }) => "not busy",
             Condition::Unclear(Unclear::NetworkUnknown) => "network unknown",
         };
         assert_eq!(found, expected, "cpu {cpu:?} memory {memory:?} network {network:?}");
@@ -152,7 +187,7 @@ mod tests {
         check(Some(10.0), Some(90.0), Some(5.0), "sick");
         check(Some(90.0), Some(90.0), Some(5.0), "sick");
         check(Some(90.0), Some(90.0), Some(70.0), "busy");
-        check(Some(90.0), Some(10.0), Some(70.0), "one of two");
+        check(Some(90.0), Some(10.0), Some(70.0), "not busy");
         check(Some(90.0), Some(90.0), Some(50.0), "network between");
         check(Some(10.0), Some(10.0), Some(99.0), "calm");
     }
@@ -170,21 +205,22 @@ mod tests {
         check(None, None, Some(5.0), "calm");
         check(Some(90.0), None, Some(5.0), "sick");
         check(Some(90.0), Some(90.0), None, "network unknown");
-        check(Some(90.0), None, Some(70.0), "one of two");
+        check(Some(90.0), None, Some(70.0), "not busy");
     }
 
     #[test]
     fn what_is_high_by_one_scenarios_measure_alone_is_not_calm() {
         let mut policy = Policy::default();
         (policy.scaling.cpu_threshold, policy.scaling.memory_threshold) = (60.0, 60.0);
-        check_by(&policy, Some(70.0), Some(10.0), Some(5.0), "network between");
-        check_by(&policy, Some(10.0), Some(70.0), Some(5.0), "network between");
+        check_by(&policy, Some(70.0), Some(10.0), Some(5.0), "not sick");
+        check_by(&policy, Some(10.0), Some(70.0), Some(5.0), "not sick");
+        check_by(&policy, Some(10.0), Some(70.0), Some(50.0), "network between");
         check_by(&policy, Some(70.0), Some(70.0), Some(70.0), "busy");
         let mut policy = Policy::default();
         (policy.migration.cpu_threshold, policy.migration.memory_threshold) = (60.0, 60.0);
         check_by(&policy, Some(70.0), Some(10.0), Some(5.0), "sick");
         check_by(&policy, Some(10.0), Some(70.0), Some(5.0), "sick");
-        check_by(&policy, Some(70.0), Some(70.0), Some(70.0), "one of two");
+        check_by(&policy, Some(70.0), Some(70.0), Some(70.0), "not busy");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::planted::{Bug, has};
 pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {
     let max = case.policy.scaling.max_replicas;
     if replicas >= max && !has(Bug::AboveMaximum) || has(Bug::NeverGrows) {
-        return Err(Withheld::MaxReplicas { max });
+        return Err(Withheld::MaxReplicas { replicas, max });
     }
     let nodes = case.places.iter().filter(|place| place.target_score(case.service).is_ok()).count();
     if nodes > 0 {

@@ -48,7 +48,11 @@ fn no_more_actions_are_under_way_than_may_be_also_within_one_plan() {
     assert_eq!(acts(&world), 2);
     world.policy.limits.actions_in_flight = 1;
     assert_eq!(acts(&world), 1);
-    assert_eq!(withheld_by(&world, "zoo"), Withheld::TooManyInFlight { max: 1 }, "of equals the first by name acts");
+    assert_eq!(
+        withheld_by(&world, "zoo"),
+        Withheld::TooManyInFlight { max: 1, of: 1 },
+        "of equals the first by name acts"
+    );
     world.memory.started(&"other".parse().unwrap(), ActionKind::ScaleUp, vec![], at(NOW));
     assert_eq!(acts(&world), 0);
 }
@@ -114,7 +118,9 @@ fn no_more_actions_begin_within_an_hour_than_may() {
         world.memory.started(&other, ActionKind::Migrate, vec![], before(Duration::from_secs(age.min(NOW))));
         world.memory.ended(&other, ActionKind::Migrate, EndedBy::Us, at(NOW));
     }
-    let Withheld::TooManyPerHour { max: 2, seconds_left } = world.withheld() else { panic!("{:?}", world.withheld()) };
+    let Withheld::TooManyPerHour { max: 2, of: 2, seconds_left } = world.withheld() else {
+        panic!("{:?}", world.withheld())
+    };
     assert_eq!(seconds_left, 3_600 - NOW, "the first began at the epoch");
     world.policy.limits.actions_per_hour = 3;
     assert_eq!(acts(&world), 1);
@@ -173,7 +179,7 @@ fn what_a_collector_before_left_counts_as_under_way() {
     zoo.action_marked = true;
     zoo.action = Some(UnderWay { kind: ActionKind::Migrate, nodes: vec![node_id("a")] });
     assert_eq!(acts(&world), 0);
-    assert_eq!(withheld_by(&world, "web"), Withheld::TooManyInFlight { max: 1 });
+    assert_eq!(withheld_by(&world, "web"), Withheld::TooManyInFlight { max: 1, of: 1 });
     let vetted = vet(&action, &world.facts, &world.policy, &world.memory, at(NOW));
     assert_eq!(vetted, Err(Violation::TooMany { in_flight: 1, within_hour: 0 }));
     world.policy.limits.actions_in_flight = 2;

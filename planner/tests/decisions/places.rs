@@ -175,5 +175,5 @@ fn the_owners_maximum_is_reached_and_not_passed() {
         world.outcome()
     };
     assert!(matches!(grows(2), Outcome::Act { action: Action::ScaleUp(scale) } if scale.to == 3));
-    assert_eq!(grows(3), Outcome::Withhold { withheld: Withheld::MaxReplicas { max: 3 } });
+    assert_eq!(grows(3), Outcome::Withhold { withheld: Withheld::MaxReplicas { replicas: 3, max: 3 } });
 }

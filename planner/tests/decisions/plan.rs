@@ -115,7 +115,7 @@ fn an_owners_label_stands_over_the_policy() {
     migration(&world);
     let mut world = World::new().seen(1, &[BUSY, BUSY]);
     world.service().labels = labels(&[("swarmguard.enable", "true"), ("swarmguard.max", "2")]);
-    assert_eq!(world.withheld(), Withheld::MaxReplicas { max: 2 });
+    assert_eq!(world.withheld(), Withheld::MaxReplicas { replicas: 2, max: 2 });
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn what_cannot_be_moved_is_refused_with_its_reason() {
 fn a_service_never_grows_beyond_its_maximum() {
     let mut world = World::new().seen(1, &[BUSY, BUSY]);
     world.policy.scaling.max_replicas = 2;
-    assert_eq!(world.withheld(), Withheld::MaxReplicas { max: 2 });
+    assert_eq!(world.withheld(), Withheld::MaxReplicas { replicas: 2, max: 2 });
 }
 
 /// Makes `c`, the only free node, unfit, and says why it was not taken.

@@ -158,7 +158,7 @@ fn giving_back_leaves_half_of_the_limits_to_what_cannot_wait() {
     world.memory.started(&other("x"), ActionKind::Migrate, vec![], at(NOW));
     assert_eq!(scale_down(&world), (2, 1));
     world.memory.started(&other("y"), ActionKind::Migrate, vec![], at(NOW));
-    assert_eq!(world.withheld(), Withheld::TooManyInFlight { max: 2 });
+    assert_eq!(world.withheld(), Withheld::TooManyInFlight { max: 2, of: 4 });
     for second in [NOW + 1, NOW + 2] {
         world.sample(1, second, second, SICK);
     }

@@ -1,13 +1,14 @@
 //! What a person reads: each reason and each decision, word for word.
 
-use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, labels};
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, labels, node_id};
 use swarmguard_planner::Withheld;
+use swarmguard_planner::checks::Violation;
 use swarmguard_planner::facts::{Leader, Resources, Scaled, UpdateState};
 use swarmguard_planner::labels::LabelProblem;
 use swarmguard_planner::placement::{Ineligible, Rejected};
 use swarmguard_planner::plan::{ActionKind, Observed};
 use swarmguard_planner::quiet::Quiet;
-use swarmguard_planner::rules::Unclear;
+use swarmguard_planner::rules::{Unclear, Used};
 use swarmguard_wire::Name;
 
 fn cooldown(kind: ActionKind, seconds_left: u64) -> Withheld {
@@ -38,7 +39,16 @@ fn a_reason_for_doing_nothing_says_its_numbers() {
         Withheld::LocalStorage { mount: "volume data at /data".into() },
         "its data stays on its node: volume data at /data",
     );
-    check(Withheld::MaxReplicas { max: 10 }, "it has 10 replicas, its maximum");
+    check(Withheld::MaxReplicas { replicas: 10, max: 10 }, "it has 10 replicas, its maximum");
+    check(Withheld::MaxReplicas { replicas: 12, max: 10 }, "it has 12 replicas, and its maximum is 10");
+    check(
+        Withheld::TooManyInFlight { max: 2, of: 4 },
+        "what can wait begins while fewer than 2 of the 4 actions that may be are under way",
+    );
+    check(
+        Withheld::TooManyPerHour { max: 30, of: 60, seconds_left: 60 },
+        "what can wait begins while fewer than 30 of the 60 actions that may within an hour have begun: the next may in 60 s",
+    );
     check(Withheld::Idle { seconds: 60, needed: 180 }, "it is known to be idle for 60 of 180 s");
     check(Withheld::BusyLately { within: 180 }, "it is idle, but was not all the time in the last 180 s");
     check(
@@ -100,7 +110,7 @@ fn a_limit_of_one_is_told_as_one() {
         assert_eq!((withheld(1).to_string().as_str(), withheld(2).to_string().as_str()), (one, two));
     };
     check(
-        |max| Withheld::TooManyInFlight { max },
+        |max| Withheld::TooManyInFlight { max, of: max },
         "no more than 1 action may be under way at a time",
         "no more than 2 actions may be under way at a time",
     );
@@ -110,7 +120,7 @@ fn a_limit_of_one_is_told_as_one() {
         "no more than 2 actions at a time may leave a or go there",
     );
     check(
-        |max| Withheld::TooManyPerHour { max, seconds_left: 60 },
+        |max| Withheld::TooManyPerHour { max, of: max, seconds_left: 60 },
         "no more than 1 action may begin within an hour: the next may in 60 s",
         "no more than 2 actions may begin within an hour: the next may in 60 s",
     );
@@ -163,9 +173,16 @@ fn what_matches_no_scenario_says_what_stands_between() {
         Unclear::Network { percent: 50.0, low_below: 35.0, high_above: 65.0 },
         "network is at 50 %, neither below 35 nor above 65",
     );
+    let cpu = Used { percent: Some(70.0), high_above: 75.0 };
+    let memory = Used { percent: None, high_above: 80.0 };
     check(
-        Unclear::OneOfTwo { cpu_percent: Some(95.0), memory_percent: None },
-        "network is high, but of CPU (95 %) and memory (unknown) only one is",
+        Unclear::NotSick { percent: 5.0, cpu, memory },
+        "network is low (5 %), and by scenario 1 neither CPU (70 %, high above 75) nor memory (unknown, high above 80) is high",
+    );
+    check(
+        Unclear::NotBusy { percent: 70.0, cpu: Used { percent: Some(95.0), ..cpu }, memory },
+        "network is high (70 %), and by scenario 2 not both CPU (95 %, high above 75) and memory (unknown, high above 80) are \
+         high",
     );
     check(
         Unclear::NetworkUnknown,
@@ -218,4 +235,41 @@ fn a_decision_is_told_in_a_line() {
          network at 5 %",
     );
     check(BUSY, |world| world.policy.scaling.max_replicas = 2, "nothing is done: it has 2 replicas, its maximum");
+}
+
+#[test]
+fn what_the_checks_hold_back_says_which_promise_it_would_break() {
+    let check = |violation: Violation, expected: &str| {
+        let withheld = Withheld::HeldBack { planned: "move it off a".into(), promise: violation.to_string() };
+        let error = "what was planned would break a promise, which is an error of SwarmGuard's";
+        assert_eq!(withheld.to_string(), format!("{error}: {expected} (planned: move it off a)"));
+    };
+    check(Violation::Stale, "the Swarm's state is unknown or stale");
+    check(Violation::Standby, "the manager beside this collector does not lead the Swarm");
+    check(Violation::NoService, "the service does not exist");
+    check(Violation::NotEnabled, "the service is not enabled");
+    check(Violation::Quiet, "the service is paused, or it is a quiet hour");
+    check(Violation::Version { planned: 5, found: 6 }, "the action rests on version 5, the service has 6");
+    check(Violation::Concurrent, "another action on the service is under way");
+    check(
+        Violation::TooMany { in_flight: 2, within_hour: 9 },
+        "2 actions are under way and 9 have begun within an hour, and one more is too many",
+    );
+    check(Violation::UpdateInProgress, "an update of the service is not over");
+    check(Violation::NotReplicated, "the service is not replicated");
+    check(Violation::Below { running: 1, wanted: 2 }, "1 of 2 replicas run");
+    check(
+        Violation::Replicas { from: 2, to: 4, found: 3, min: 1, max: 10 },
+        "it would go from 2 to 4 replicas, where it has 3 and 1 to 10 are allowed",
+    );
+    check(Violation::Source, "the node to leave would not be left");
+    check(Violation::Target { node: node_id("c") }, "node c cannot be the target");
+    check(Violation::Bystander { node: node_id("c") }, "excluding node c would move a task that is not to move");
+    check(Violation::NoPlacement, "the service's spec has no placement, and could not be put back");
+    check(Violation::Reserve, "the replica is not one that was added, and the owner chose no minimum");
+    check(
+        Violation::WithoutPorts,
+        "some replicas run without the ports that others have, and Swarm could keep just those",
+    );
+    check(Violation::LocalStorage, "the service's data stays on its node");
 }

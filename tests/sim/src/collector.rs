@@ -332,14 +332,14 @@ impl Collector {
             return (false, Answer::Updated(Err(lost())));
         }
         if self.rng.chance(unreliable.raced) {
-            return (false, Answer::Updated(Err(SwarmError::Version { planned: version, found: version + 1 })));
+            return (false, Answer::Updated(Err(SwarmError::Version { planned: version, found: None })));
         }
         match kit.update(service, version, changed) {
             Ok(()) if self.rng.chance(unreliable.lost_answer) => (true, Answer::Updated(Err(lost()))),
             Ok(()) => (true, Answer::Updated(Ok(()))),
             Err(Refusal::Gone) => (false, Answer::Updated(Err(SwarmError::Gone))),
             Err(Refusal::OutOfSequence) => {
-                (false, Answer::Updated(Err(SwarmError::Version { planned: version, found: version + 1 })))
+                (false, Answer::Updated(Err(SwarmError::Version { planned: version, found: None })))
             }
         }
     }

@@ -194,6 +194,14 @@ impl Judge {
         now.since(self.stepped_at) > within
     }
 
+    /// The end of a world in which nothing but noise was.
+    pub fn calm_end(&mut self, now: Timestamp) {
+        if self.actions[0] > 0 {
+            let what = format!("{} actions were begun on a healthy Swarm", self.actions[0]);
+            self.violations.push(Violation { after: now.since(self.begun_at), service: "all".to_owned(), what });
+        }
+    }
+
     /// What the collector of this number did.
     pub fn did(&mut self, number: usize, did: &Did, kit: &SwarmKit, now: Timestamp) {
         match did {
@@ -202,6 +210,12 @@ impl Judge {
                 self.began(action, before, *seen_at, kit, now);
             }
             Did::Changed(service) => {
+                // We wrote it last, when the action began: that is its end, though the collector may not hear so.
+                let is_ours = self.authors.get(service) == Some(&Author::SwarmGuard);
+                let has_mark = |found: &Service| !found.spec["Labels"][MARK].is_null();
+                if is_ours && kit.services.get(service).is_some_and(|found| !has_mark(found)) {
+                    self.remembered.took_out(number, service);
+                }
                 self.authors.insert(service.clone(), Author::SwarmGuard);
             }
             Did::HeldBack(text) => {
@@ -237,7 +251,7 @@ impl Judge {
         if self.remembered.is_cooling(number, service, kind, length, now) {
             broken.push("it was acted on within its cooldown".to_owned());
         }
-        let within_hour = self.remembered.began(number, now);
+        let within_hour = self.remembered.began(number, service, now);
         if within_hour > limits.actions_per_hour as usize {
             broken.push(format!("it was the {within_hour}th action within an hour"));
         }

@@ -5,6 +5,7 @@ mod series;
 use std::process::ExitCode;
 
 use clap::Parser;
+use swarmguard_sim::script::Kind;
 
 /// Run SwarmGuard in made-up worlds with faults; exit code 1 when a promise is broken in one
 #[derive(Debug, Parser)]
@@ -22,6 +23,19 @@ struct Args {
     /// Days of a noisy but healthy Swarm, in which nothing is to be done
     #[arg(long)]
     calm: bool,
+    /// Hours of it, with a tick each second
+    #[arg(long, conflicts_with = "calm")]
+    calm_hour: bool,
+}
+
+impl Args {
+    fn kind(&self) -> Kind {
+        match (self.calm, self.calm_hour) {
+            (true, _) => Kind::CalmDay,
+            (false, true) => Kind::CalmHour,
+            (false, false) => Kind::Faults,
+        }
+    }
 }
 
 fn main() -> ExitCode {

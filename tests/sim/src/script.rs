@@ -74,6 +74,35 @@ pub enum Owner {
     Removes,
 }
 
+/// Which kind of world a seed gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One in which things go wrong.
+    Faults,
+    /// A day of a Swarm that is noisy and healthy.
+    CalmDay,
+    /// An hour of such a Swarm, with a tick each second.
+    CalmHour,
+}
+
+impl Kind {
+    /// What stands before the seed of a world that is kept; nothing for those with faults.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Faults => "",
+            Self::CalmDay => "calm ",
+            Self::CalmHour => "calm-hour ",
+        }
+    }
+
+    /// The kind of a world that is kept, and what stands after that word.
+    fn of_kept(world: &str) -> (Self, &str) {
+        let word = |kind: &Self| world.strip_prefix(kind.word()).map(|rest| (*kind, rest));
+        [Self::CalmDay, Self::CalmHour].iter().find_map(word).unwrap_or((Self::Faults, world))
+    }
+}
+
 /// A world's length and its events in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
@@ -105,6 +134,16 @@ const HOUR: Duration = Duration::from_secs(3_600);
 impl Script {
     /// The script of a seed.
     #[must_use]
+    pub fn of(kind: Kind, seed: u64) -> Self {
+        match kind {
+            Kind::Faults => Self::new(seed),
+            Kind::CalmDay => Self::calm(seed, DAY, true),
+            Kind::CalmHour => Self::calm(seed, HOUR, false),
+        }
+    }
+
+    /// One with faults.
+    #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5C21);
         let is_day = seed.is_multiple_of(DAYS_IN);
@@ -121,18 +160,6 @@ impl Script {
             Event { after, what, draw }
         };
         Self { seed, length, is_day, is_calm: false, events: in_order((0..events).map(draw).collect()) }
-    }
-
-    /// A day of a Swarm that is noisy and healthy.
-    #[must_use]
-    pub fn calm_day(seed: u64) -> Self {
-        Self::calm(seed, DAY, true)
-    }
-
-    /// An hour of such a Swarm, with a tick each second.
-    #[must_use]
-    pub fn calm_hour(seed: u64) -> Self {
-        Self::calm(seed, HOUR, false)
     }
 
     fn calm(seed: u64, length: Duration, is_day: bool) -> Self {
@@ -158,8 +185,8 @@ impl Script {
     /// A world of this seed with these of its events alone, by their numbers: what a world that failed was shortened to.
     /// Nothing where it has no event of such a number.
     #[must_use]
-    pub fn with_events(seed: u64, is_calm: bool, numbers: &[usize]) -> Option<Self> {
-        let whole = if is_calm { Self::calm_day(seed) } else { Self::new(seed) };
+    pub fn with_events(kind: Kind, seed: u64, numbers: &[usize]) -> Option<Self> {
+        let whole = Self::of(kind, seed);
         let events = numbers.iter().map(|number| whole.events.get(*number).cloned()).collect::<Option<_>>()?;
         Some(Self { events: in_order(events), ..whole })
     }
@@ -191,7 +218,7 @@ impl Script {
 }
 
 /// Worlds that were shortened and kept, each with what is said about it. A line is a seed and the numbers of its events, `calm`
-/// before it for a calm day, and words after `#`; `cargo xtask simulate` prints it. One that is no such line, or names an event
+/// before it for a calm day, `calm-hour` for a calm hour, and words after `#`; `cargo xtask simulate` prints it. One that is no such line, or names an event
 /// that the world does not have, is given back.
 pub fn kept(text: &str) -> impl Iterator<Item = Result<(Script, &str), &str>> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| kept_line(line).ok_or(line))
@@ -199,14 +226,11 @@ pub fn kept(text: &str) -> impl Iterator<Item = Result<(Script, &str), &str>> {
 
 fn kept_line(line: &str) -> Option<(Script, &str)> {
     let (world, what) = line.split_once('#')?;
-    let (is_calm, numbers) = match world.strip_prefix("calm ") {
-        Some(rest) => (true, rest),
-        None => (false, world),
-    };
+    let (kind, numbers) = Kind::of_kept(world);
     let mut numbers = numbers.split_whitespace();
     let seed = numbers.next()?.parse().ok()?;
     let events: Vec<usize> = numbers.map(|number| number.parse().ok()).collect::<Option<_>>()?;
-    Some((Script::with_events(seed, is_calm, &events)?, what.trim()))
+    Some((Script::with_events(kind, seed, &events)?, what.trim()))
 }
 
 fn in_order(mut events: Vec<Event>) -> Vec<Event> {
@@ -238,5 +262,28 @@ fn what(rng: &mut Rng) -> What {
         95..=96 => What::Owner(Owner::RollsBack),
         97..=98 => What::Owner(Owner::Disables),
         _ => What::Owner(Owner::Removes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_that_is_kept_is_the_same_again() {
+        for kind in [Kind::Faults, Kind::CalmDay, Kind::CalmHour] {
+            let whole = Script::of(kind, 7);
+            let shorter = Script { events: whole.events[..2].to_vec(), ..whole.clone() };
+            let line = format!("{}7 0 1 # Why", kind.word());
+            assert_eq!(kept(&line).collect::<Vec<_>>(), [Ok((shorter, "Why"))]);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_world_or_names_an_event_that_it_has_not_is_given_back() {
+        for line in ["7 0 1", "calm # Why", "x 1 # Why", "7 1 x # Why", "7 99 # Why"] {
+            assert_eq!(kept(line).collect::<Vec<_>>(), [Err(line)]);
+        }
+        assert_eq!(kept("# a remark\n\n").count(), 0);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use swarmguard_sim::script::Kind;
 use swarmguard_sim::{Script, Violation, run as simulate};
 
 use crate::Args;
@@ -23,13 +24,13 @@ struct Sum {
 
 /// Runs so many worlds, each from the next seed, and tells what came of them; whether no promise was broken.
 pub(super) fn run(args: &Args) -> bool {
-    let &Args { seeds, seed, trace, calm } = args;
+    let &Args { seeds, seed, trace, .. } = args;
+    let kind = args.kind();
     let first = seed.unwrap_or_else(random_seed);
     // First of all, so that whatever happens can be run again.
     say(&format!("seed {first}"));
-    let script = |seed| if calm { Script::calm_day(seed) } else { Script::new(seed) };
     if trace {
-        let outcome = simulate(&script(first), true);
+        let outcome = simulate(&Script::of(kind, first), true);
         outcome.lines.iter().for_each(|line| say(line));
     }
     let begun = Instant::now();
@@ -41,11 +42,7 @@ pub(super) fn run(args: &Args) -> bool {
                 return;
             }
             let seed = first.wrapping_add(number);
-            let mut outcome = simulate(&script(seed), false);
-            if calm && outcome.actions[0] > 0 {
-                let what = format!("{} actions on a healthy Swarm", outcome.actions[0]);
-                outcome.violations.push(Violation { after: Duration::ZERO, service: "all".to_owned(), what });
-            }
+            let outcome = simulate(&Script::of(kind, seed), false);
             let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             sum.worlds += 1;
             sum.simulated += outcome.simulated;
@@ -75,7 +72,7 @@ pub(super) fn run(args: &Args) -> bool {
     let sum = sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     tell(&sum, begun.elapsed());
     let Some((seed, _)) = sum.failed.iter().min_by_key(|(seed, _)| *seed) else { return true };
-    shorten(&script(*seed), calm);
+    shorten(kind, *seed);
     false
 }
 
@@ -93,21 +90,22 @@ fn tell(sum: &Sum, took: Duration) {
 }
 
 /// Shows the fewest events that still fail.
-fn shorten(script: &Script, calm: bool) {
-    let fails = |script: &Script| {
-        let outcome = simulate(script, false);
-        !outcome.violations.is_empty() || calm && outcome.actions[0] > 0
+fn shorten(kind: Kind, seed: u64) {
+    let script = Script::of(kind, seed);
+    let shortest = script.shortened(&|script| !simulate(script, false).violations.is_empty());
+    let flag = match kind {
+        Kind::Faults => "",
+        Kind::CalmDay => " --calm",
+        Kind::CalmHour => " --calm-hour",
     };
-    let shortest = script.shortened(&fails);
-    let (seed, flag) = (script.seed, if calm { " --calm" } else { "" });
     say(&format!("the whole world again, in words: cargo xtask simulate --seeds 1 --seed {seed}{flag} --trace"));
     say(&format!("seed {seed} fails with these events alone:"));
     for event in &shortest.events {
         say(&format!("  {:>10.3} s {:?}, drawn from {}", event.after.as_secs_f64(), event.what, event.draw));
     }
     let numbers: Vec<String> = script.numbers_of(&shortest).iter().map(usize::to_string).collect();
-    let kind = if calm { "calm " } else { "" };
-    say(&format!("  to keep it, add to tests/sim/regressions.txt: {kind}{seed} {} # what it shows", numbers.join(" ")));
+    let word = kind.word();
+    say(&format!("  to keep it, add to tests/sim/regressions.txt: {word}{seed} {} # what it shows", numbers.join(" ")));
     let outcome = simulate(&shortest, false);
     outcome.violations.iter().take(5).for_each(|violation| say(&format!("  then at {violation}")));
 }

@@ -227,6 +227,9 @@ impl World {
         let (sick, busy) =
             if has_room { (self.could_have_been_moved(), self.could_have_grown()) } else { Default::default() };
         self.judge.end(&self.kit, &sick, &busy, self.now);
+        if self.script.is_calm {
+            self.judge.calm_end(self.now);
+        }
         if let Some(lines) = &mut self.lines {
             let collectors = self.managers.seats.iter().filter_map(|seat| seat.collector.as_ref());
             lines.extend(

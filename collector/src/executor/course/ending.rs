@@ -44,6 +44,7 @@ pub(super) struct BackOut {
 
 impl Course {
     pub(super) fn retreat(&mut self, retreat: Retreat, now: Timestamp) -> Step {
+        self.ended.reached = None;
         let mut late = format!("what was asked for did not run within {} s", self.deadline.as_secs());
         if !self.unreached.is_empty() {
             late = "what was asked for runs without the ports that the service publishes".to_owned();
@@ -138,11 +139,17 @@ impl Course {
                 self.phase = Phase::Ending(ending);
                 return Step::ReadTasks;
             }
-            Answer::Updated(Err(error)) | Answer::Tasks(Err(error)) => error,
+            Answer::Updated(Err(error)) => {
+                if error.may_have_been_taken() && !has(Bug::ForgetsItsEnd) {
+                    self.may_be_over = Some((ending.state.clone(), ending.detail.clone()));
+                }
+                error
+            }
+            Answer::Tasks(Err(error)) => error,
             Answer::Paused | Answer::Mark(_) | Answer::Node(_) => return self.attempt(ending),
         };
         if matches!(failed, SwarmError::Superseded | SwarmError::Gone) {
-            return self.done(State::Superseded, describe(&failed));
+            return self.lost(&failed);
         }
         if is_passing(&failed) && now.since(ending.begun) <= UPDATE_MAX {
             self.phase = Phase::Ending(ending);
@@ -156,6 +163,7 @@ impl Course {
         let BackOut { late, .. } = &back_out;
         match answer {
             Answer::Updated(Ok(())) => {
+                self.may_be_over = None;
                 self.mark.keep_off(&back_out.nodes);
                 self.mark.remade = back_out.remade;
                 (back_out.waiting, back_out.begun) = (true, now);
@@ -167,9 +175,7 @@ impl Course {
                 self.phase = Phase::BackingOut(back_out);
                 Step::Pause(UPDATE_PAUSE)
             }
-            Answer::Updated(Err(error @ (SwarmError::Superseded | SwarmError::Gone))) => {
-                self.done(State::Superseded, describe(&error))
-            }
+            Answer::Updated(Err(error @ (SwarmError::Superseded | SwarmError::Gone))) => self.lost(&error),
             Answer::Mark(found) if back_out.is_unsure => self.looked_up(back_out, found, now),
             Answer::Paused if back_out.is_unsure => {
                 self.phase = Phase::BackingOut(back_out);
@@ -236,10 +242,8 @@ impl Course {
     ) -> Step {
         let found = match found {
             Ok(Some(found)) if found.mark.id == self.mark.id => found,
-            Ok(_) => return self.done(State::Superseded, describe(&SwarmError::Superseded)),
-            Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => {
-                return self.done(State::Superseded, describe(&error));
-            }
+            Ok(_) => return self.lost(&SwarmError::Superseded),
+            Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => return self.lost(&error),
             Err(error) if now.since(back_out.begun) > UPDATE_MAX => {
                 let detail = format!("{}, and it is not known whether it is backed out of", back_out.late);
                 return self.done(State::Unfinished, format!("{detail}: {}", describe(&error)));
@@ -249,6 +253,7 @@ impl Course {
                 return Step::Pause(UPDATE_PAUSE);
             }
         };
+        self.may_be_over = None;
         (self.mark.change, self.mark.remade) = (found.mark.change, found.mark.remade);
         self.mark.publishes &= !found.changed;
         self.rolls_out = found.rolls_out;

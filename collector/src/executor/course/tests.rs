@@ -1,5 +1,6 @@
 //! The steps of an action, answer by answer.
 
+mod ending;
 mod redo;
 
 use swarmguard_planner::facts::TaskState;
@@ -276,7 +277,7 @@ fn a_move_is_over_though_another_replica_does_not_run() {
 
 #[test]
 fn where_backing_out_is_tried_again_the_tasks_are_looked_at_again() {
-    let raced = || updated(SwarmError::Version { planned: 1, found: 2 });
+    let raced = || updated(SwarmError::Version { planned: 1, found: None });
     let answers = vec![(61, tasks("ABc")), (61, raced()), (61, Answer::Paused), (61, tasks("ABd"))];
     check(taken_over(migrate()), answers, &["tasks", "back out of c", "pause", "tasks", "back out of d"]);
     let gone = vec![(61, tasks("ABc")), (61, raced()), (61, Answer::Paused), (61, tasks("AB")), (61, tasks("AB"))];
@@ -324,7 +325,7 @@ fn a_move_is_not_ended_while_swarm_replaces_a_healthy_task_elsewhere() {
     check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "end"]);
     // It is through: nothing of it is taken back, however long Swarm takes.
     check(taken_over(migrate()), vec![(61, tasks("BCd"))], &["tasks", "unfinished"]);
-    let raced = updated(SwarmError::Version { planned: 1, found: 2 });
+    let raced = updated(SwarmError::Version { planned: 1, found: None });
     let answers = vec![(1, tasks("BC")), (1, raced), (1, Answer::Paused), (1, tasks("BCd")), (1, Answer::Paused)];
     check(taken_over(migrate()), answers, &["tasks", "end", "pause", "tasks", "pause", "tasks"]);
 }
@@ -365,7 +366,7 @@ fn a_manager_that_is_silent_for_a_whole_deadline_leaves_it_unfinished() {
 
 #[test]
 fn the_spec_is_put_back_against_lost_races_for_half_a_minute() {
-    let raced = || updated(SwarmError::Version { planned: 1, found: 2 });
+    let raced = || updated(SwarmError::Version { planned: 1, found: None });
     let again = vec![(1, tasks("BC")), (1, raced()), (1, Answer::Paused), (31, tasks("BC")), (32, raced())];
     check(taken_over(migrate()), again, &["tasks", "end", "pause", "tasks", "end", "unfinished"]);
     let superseded = vec![(1, tasks("BC")), (1, updated(SwarmError::Superseded))];

@@ -11,7 +11,7 @@ use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use super::ending::Ending;
 use super::redo::{self, Redone};
-use super::{Answer, Course, Phase, Step, THEIRS, UPDATE_PAUSE, describe};
+use super::{Answer, Course, Phase, Step, THEIRS, UPDATE_PAUSE};
 use crate::journal::State;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE, mark};
 
@@ -108,7 +108,7 @@ impl Course {
                     self.mark.change = found.mark.change;
                     (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
                 }
-                watch.is_unsure = false;
+                (watch.is_unsure, self.may_be_over) = (false, None);
                 self.rolls_out = found.rolls_out;
                 self.changed |= found.changed;
                 watch.is_ours = !found.changed && !self.unreached.is_empty();
@@ -121,10 +121,8 @@ impl Course {
                     return self.attempt(Ending { begun: now, revert: false, back_to, state, detail });
                 }
             }
-            Ok(_) => return self.done(State::Superseded, describe(&SwarmError::Superseded)),
-            Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => {
-                return self.done(State::Superseded, describe(&error));
-            }
+            Ok(_) => return self.lost(&SwarmError::Superseded),
+            Err(error @ (SwarmError::Gone | SwarmError::Unreadable)) => return self.lost(&error),
             Err(_) => {}
         }
         self.phase = Phase::Watching(watch);
@@ -135,13 +133,12 @@ impl Course {
     fn told(&mut self, mut watch: Watch, done: Result<(), SwarmError>, now: Timestamp) -> Step {
         let pause = match done {
             Ok(()) => {
+                self.may_be_over = None;
                 self.mark.keep_off(&self.kept_off);
                 (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
                 WATCH_PAUSE
             }
-            Err(error @ (SwarmError::Superseded | SwarmError::Gone)) => {
-                return self.done(State::Superseded, describe(&error));
-            }
+            Err(error @ (SwarmError::Superseded | SwarmError::Gone)) => return self.lost(&error),
             Err(error) => {
                 if matches!(error, SwarmError::OthersChange | SwarmError::OthersPaused) {
                     (self.rolls_out, self.mark.publishes, watch.is_ours) = (true, false, false);
@@ -180,7 +177,7 @@ impl Course {
         // may have Swarm replace a task that runs elsewhere: our part stays until that is through.
         let is_over = is_through && (is_decided && is_late || is_reached && progress.is_done());
         if is_over || has(Bug::EndsTooEarly) {
-            self.ended.reached = self.reached(tasks);
+            self.ended.reached = self.came_to_run_on(tasks);
             return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
         }
         let is_stranded = redo::is_stranded(tasks.iter().map(|(_, task)| task));
@@ -210,6 +207,15 @@ impl Course {
         let is_stranded = progress.old_leaving && is_stranded;
         watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));
         self.redo(watch, &retreat, tasks, now)
+    }
+
+    /// Where the replacement runs: on the planned target, else where a single task began to run since Swarm was asked.
+    fn came_to_run_on(&self, tasks: &[(TaskId, Task)]) -> Option<NodeId> {
+        let asked = self.mark.times.t4.filter(|_| self.is_migration());
+        let is_new = |task: &Task| asked.zip(task.running_since).is_some_and(|(asked, since)| since >= asked);
+        let mut new = tasks.iter().map(|(_, task)| task).filter(|task| is_new(task));
+        let elsewhere = new.next().filter(|_| new.next().is_none()).and_then(|task| task.node.clone());
+        self.reached(tasks).or(elsewhere)
     }
 
     /// The planned target, if a task runs on it now.

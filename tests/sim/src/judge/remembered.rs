@@ -1,6 +1,6 @@
 //! What each collector has to remember: what it did itself, what it saw another do, and what its journal has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -34,6 +34,8 @@ pub(super) struct Remembered {
     marks: BTreeMap<(usize, ServiceId), Timestamp>,
     /// When each collector's actions began.
     begun: BTreeMap<usize, VecDeque<Timestamp>>,
+    /// Services whose mark each collector took out, of actions whose end it has not heard of yet.
+    taken_out: BTreeSet<(usize, ServiceId)>,
     /// When each collector's moves of each service ended, each with when it began.
     moves: BTreeMap<(usize, ServiceId), VecDeque<(Timestamp, Timestamp)>>,
 }
@@ -42,6 +44,7 @@ impl Remembered {
     pub(super) fn restarted(&mut self, number: usize, is_lost: bool) {
         // What it saw others do is in no journal.
         self.marks.retain(|(seen_by, _), _| *seen_by != number);
+        self.taken_out.retain(|(by, _)| *by != number);
         if is_lost {
             self.ends.values_mut().filter(|end| end.by == Some(number)).for_each(|end| end.by = None);
             self.begun.remove(&number);
@@ -51,6 +54,11 @@ impl Remembered {
 
     pub(super) fn saw_mark(&mut self, number: usize, service: &ServiceId, now: Timestamp) {
         self.marks.insert((number, service.clone()), now);
+    }
+
+    /// A collector ended an action, and Swarm took that.
+    pub(super) fn took_out(&mut self, number: usize, service: &ServiceId) {
+        self.taken_out.insert((number, service.clone()));
     }
 
     pub(super) fn ended(
@@ -66,7 +74,9 @@ impl Remembered {
             return;
         }
         self.ends.insert((service.clone(), kind), End { begun, at: now, by: Some(number) });
-        let is_over = matches!(state, State::Completed | State::Reverted | State::Left);
+        let taken_out = self.taken_out.remove(&(number, service.clone()));
+        let is_over = matches!(state, State::Completed | State::Reverted | State::Left)
+            || taken_out && *state == State::Superseded;
         if kind == ActionKind::Migrate && is_over {
             let moves = self.moves.entry((number, service.clone())).or_default();
             // An owner's rollback brings a mark back, and has what it stands for end once more.
@@ -92,7 +102,8 @@ impl Remembered {
     }
 
     /// One more began; how many of this collector's did within an hour.
-    pub(super) fn began(&mut self, number: usize, now: Timestamp) -> usize {
+    pub(super) fn began(&mut self, number: usize, service: &ServiceId, now: Timestamp) -> usize {
+        self.taken_out.retain(|(_, of)| of != service);
         let begun = self.begun.entry(number).or_default();
         begun.push_back(now);
         within_hour(begun, now)

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 use swarmguard_planner::facts::{Node, TaskState};
-use swarmguard_planner::placement::Constraint;
 use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId};
 
 use super::{SwarmKit, Task};
@@ -72,8 +71,23 @@ impl SwarmKit {
     }
 }
 
-/// Whether a node meets the constraints of a placement.
+/// Whether a node meets the constraints of a placement: of its identifier and of its name, which are all that worlds and
+/// movements have. The planner's own reading of constraints is among what is tried here, and so not used.
 pub(super) fn meets(placement: &Value, id: &NodeId, node: &Node) -> bool {
     let constraints = placement["Constraints"].as_array();
-    constraints.into_iter().flatten().all(|text| Constraint::parse(text.as_str().unwrap_or_default()).met_by(id, node))
+    constraints.into_iter().flatten().filter_map(Value::as_str).all(|text| meets_one(text, id, node))
+}
+
+fn meets_one(constraint: &str, id: &NodeId, node: &Node) -> bool {
+    let (parts, is_equal) = match constraint.split_once("==") {
+        Some(parts) => (Some(parts), true),
+        None => (constraint.split_once("!="), false),
+    };
+    let Some((key, value)) = parts else { return false };
+    let found = match key.trim() {
+        "node.id" => id.as_str(),
+        "node.hostname" => node.hostname.as_str(),
+        _ => return false,
+    };
+    found.eq_ignore_ascii_case(value.trim()) == is_equal
 }

@@ -9,7 +9,6 @@ fn a_world_that_broke_a_promise_once_breaks_it_no_more() {
         let (script, what) = line.unwrap();
         let outcome = run(&script, false);
         assert!(outcome.violations.is_empty(), "{what}: {}", outcome.violations[0]);
-        assert!(!script.is_calm || outcome.actions[0] == 0, "{what}: {} actions", outcome.actions[0]);
         worlds += 1;
     }
     assert!(worlds > 0, "there are none");

@@ -44,11 +44,12 @@ fn every_reason_for_doing_nothing_is_among_them() {
 }
 
 /// A part of each sentence that says why nothing is done, or why a node was not chosen.
-const REASONS: [&str; 66] = [
+const REASONS: [&str; 70] = [
     "the Swarm was last seen",
     "ticks in a row match",
     "no scenario matches: network is at",
-    "no scenario matches: network is high, but of CPU",
+    "no scenario matches: network is low (5 %), and by scenario 1 neither",
+    "no scenario matches: network is high (80 %), and by scenario 2 not both",
     "no scenario matches: the network's use is not known",
     "a migration is under way",
     "an action that another collector began",
@@ -64,14 +65,17 @@ const REASONS: [&str; 66] = [
     "its spec has no placement",
     "its data stays on its node",
     "it has 3 replicas, its maximum",
+    "it has 3 replicas, and its maximum is 2",
     "of its replicas published no port though others did",
     "it is known to be idle for",
     "it is idle, but was not all the time",
     "it was moved 2 times within an hour",
     "nodes have sick containers",
     "no more than 2 actions may be under way",
+    "what can wait begins while fewer than 2 of the 4 actions",
+    "what can wait begins while fewer than 3 of the 6 actions",
     "no more than 1 action at a time may leave node1",
-    "may begin within an hour",
+    "no more than 4 actions may begin within an hour",
     "no node may take it",
     "every node that may take it runs a task",
     "others would have to be excluded",
