@@ -100,6 +100,9 @@ pub(crate) enum OnLab {
         /// How often
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         rounds: u32,
+        /// One kind of loss alone; all in turn where none is named
+        #[arg(long)]
+        loss: Option<leaders::Loss>,
         /// Also write the figures here as JSON; - is the standard output
         #[arg(long)]
         json: Option<PathBuf>,
@@ -141,7 +144,7 @@ impl OnLab {
             Self::Mttr { repeat, .. } => mttr::drill(begun, stage, *repeat).await,
             Self::Concurrent { .. } => concurrent::drill(begun, stage).await,
             Self::Takeover { .. } => takeover::drill(begun, stage).await,
-            Self::Leaders { rounds, .. } => leaders::drill(begun, stage, *rounds).await,
+            Self::Leaders { rounds, loss, .. } => leaders::drill(begun, stage, *rounds, *loss).await,
             Self::Calm { minutes, .. } => {
                 calm::drill(begun, stage, Duration::from_secs(u64::from(*minutes) * 60)).await
             }

@@ -220,6 +220,11 @@ impl Stage {
         Site::open(addresses, Some(Database::parse(&influx_url(&self.database), None)?)).await
     }
 
+    /// The end of the log of the collector beside the manager on node `index`.
+    pub fn log_of(&self, index: u32) -> String {
+        tail(self.collector_of(index))
+    }
+
     /// The ends of all logs, for a person who has to find out what went wrong.
     pub fn logs(&self) -> String {
         let processes = std::iter::once(&self.collector).chain(&self.others).chain(&self.agents);

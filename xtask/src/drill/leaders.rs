@@ -13,7 +13,7 @@ use swarmguard_end_to_end::stage::{Stage, wait_for};
 
 use super::row;
 use crate::report::{Figure, Outcome, Promise, promises, table};
-use crate::run::step;
+use crate::run::{say, step};
 
 /// Managers; three more nodes take the app, so that losing a manager takes none of its tasks, and a replacement that Swarm
 /// gave no port has another node to go to.
@@ -31,10 +31,13 @@ const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// What becomes of the leader's machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Loss {
+    /// Engine and collector end at once
     Killed,
+    /// Its cable is pulled
     CutOff,
+    /// Both stand still, and are woken later
     Stopped,
 }
 
@@ -62,11 +65,12 @@ struct Round {
     is_taken_back: bool,
 }
 
-pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32) -> Result<Outcome> {
+pub(super) async fn drill(begun: Instant, stage: &mut Stage, rounds: u32, only: Option<Loss>) -> Result<Outcome> {
     let app = App { replicas: 1, constraints: vec!["node.role==worker".to_owned()], ..App::new("web", 8080) };
     let web = Deployed::deploy(&stage.lab, app).await?;
     let (mut done, mut missed, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (number, loss) in (1..=rounds).zip(Loss::ALL.into_iter().cycle()) {
+        let loss = only.unwrap_or(loss);
         let round = round(stage, &web, loss, &mut known, &mut missed).await;
         let round = round.with_context(|| format!("round {number}, the leader is {}", loss.name()))?;
         let (elected, finished) = (round.elected.as_secs_f64(), round.finished.as_secs_f64());
@@ -168,8 +172,13 @@ async fn round(
     .await?;
     let elected = lost.elapsed();
     let finished = Instant::now();
+    let mut sights: Vec<String> = Vec::new();
     loop {
         let found = spec(stage, witness).await;
+        let sight = sight(stage, witness).await.unwrap_or_else(|error| format!("{error:#}"));
+        if sights.last().is_none_or(|last| !last.ends_with(&sight)) {
+            sights.push(format!("{:>6.2} s {sight}", finished.elapsed().as_secs_f64()));
+        }
         if let Ok(found) = &found {
             mark(found).iter().for_each(|id| marks.saw(id));
             if *found == written && running(stage, witness).await?.len() == 1 {
@@ -177,7 +186,8 @@ async fn round(
             }
         }
         // One that is late is told with the others.
-        ensure!(finished.elapsed() < BACK_WITHIN, "it was not finished beside node {next}: {found:?}");
+        let is_over = finished.elapsed() >= BACK_WITHIN;
+        ensure!(!is_over, "it was not finished beside node {next}: {found:?}\n{}", sights.join("\n"));
         tokio::time::sleep(LOOK_PAUSE).await;
     }
     let finished = finished.elapsed();
@@ -191,6 +201,10 @@ async fn round(
     let done = by_next.as_array().and_then(|actions| actions.iter().find(|action| is_done(action)));
     let is_remade = done.is_some_and(|action| action["detail"].as_str().is_some_and(|why| why.contains("ports")));
     let is_taken_back = done.is_some_and(|action| action["state"] == "reverted");
+    if finished > FINISHED_WITHIN {
+        say(&format!("what took long, seen from the election of node {next} on:\n{}", sights.join("\n")));
+        say(&format!("what the collector there says: {}\n{}", done.unwrap_or(&Value::Null), stage.log_of(next)));
+    }
     if done.is_none() {
         missed.push(format!("the leader {}: {:?} was not finished by the next one", loss.name(), marks.0));
     }
@@ -282,6 +296,39 @@ async fn settled(stage: &Stage, web: &Deployed) -> Result<Option<(u32, u32)>> {
         web.ask(&stage.lab, *node, "/health").await?;
     }
     Ok((is_whole && is_quiet).then_some((leader, witness)))
+}
+
+/// What a manager tells: who leads, which workers it hears from, whether an action goes on, and where tasks are.
+async fn sight(stage: &Stage, manager: u32) -> Result<String> {
+    let leader = leader_seen_by(stage, manager).await?;
+    let socket = stage.lab.node(manager)?.socket();
+    let nodes = get_json_from_socket(socket, "/nodes").await?;
+    let name = |id: &Value| {
+        let of = nodes.as_array().into_iter().flatten().find(|node| node["ID"] == *id);
+        of.and_then(|node| node["Description"]["Hostname"].as_str()).unwrap_or("nowhere").to_owned()
+    };
+    let heard = nodes.as_array().into_iter().flatten().filter(|node| node["Status"]["State"] == "ready");
+    let mut heard: Vec<String> = heard.map(|node| name(&node["ID"])).collect();
+    heard.sort();
+    let tasks = tasks_of(socket, "web").await?;
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let alive = tasks.iter().filter(|task| {
+        !["shutdown", "failed", "rejected", "complete", "orphaned"]
+            .contains(&task["Status"]["State"].as_str().unwrap_or_default())
+    });
+    let mut tasks: Vec<String> = alive
+        .map(|task| {
+            format!(
+                "{} {} (to be {})",
+                name(&task["NodeID"]),
+                word(&task["Status"]["State"]),
+                word(&task["DesiredState"])
+            )
+        })
+        .collect();
+    tasks.sort();
+    let under_way = if mark(&spec(stage, manager).await?).is_some() { "under way" } else { "over" };
+    Ok(format!("leader {leader:?}, {under_way}; hears {}; tasks: {}", heard.join(" "), tasks.join(", ")))
 }
 
 async fn leader_seen_by(stage: &Stage, witness: u32) -> Result<Option<u32>> {
