@@ -79,6 +79,7 @@ fn swarm() -> Swarm {
         desired_running: true,
         desired_gone: false,
         container: Some(container_id()),
+        accepted: true,
         publishes: false,
     };
     let service = Service {

@@ -89,6 +89,7 @@ fn facts(nodes: usize, calm: Load, in_trouble: impl Fn(usize) -> Option<Load>) -
                 desired_running: true,
                 desired_gone: false,
                 container: Some(container(which)),
+                accepted: true,
                 publishes: false,
             };
             found.tasks.insert(identifier(2, which).parse().unwrap(), task);

@@ -320,6 +320,9 @@ pub struct Task {
     pub desired_gone: bool,
     /// Its container, once there is one.
     pub container: Option<ContainerId>,
+    /// Whether its node has taken it. One that Swarm hears from may not: their session is broken, which Swarm learns from
+    /// heartbeats that do not come.
+    pub accepted: bool,
     /// Whether its engine has published ports of it on the node.
     pub publishes: bool,
 }

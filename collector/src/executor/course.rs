@@ -37,6 +37,10 @@ const THEIRS: &str = "someone else changed the service: what was ours is taken o
 /// A task that has no node for so long is not on its way: nothing takes it.
 const PLACED_MAX: Duration = Duration::from_secs(3);
 
+/// A node takes what it is given within milliseconds. One that does not for so long has lost its manager, though Swarm may
+/// hear its heartbeats for up to 15 s more.
+const ACCEPTED_MAX: Duration = Duration::from_secs(2);
+
 /// A task that Swarm holds back after a failure starts in a moment, five seconds by default: in the first of them it does not.
 const RESTING_MAX: Duration = Duration::from_secs(1);
 
@@ -120,6 +124,10 @@ pub struct Course {
     coming: bool,
     /// Since when those that have no node wait for one.
     waiting: BTreeMap<TaskId, Timestamp>,
+    /// Those whose node has not taken them, and since when.
+    untaken: BTreeMap<TaskId, Timestamp>,
+    /// Nodes that have not taken one for too long, while nothing runs in its place.
+    unresponsive: BTreeSet<NodeId>,
     /// Those that have a node and are held back, since the one before them failed, and when each was first seen.
     resting: BTreeMap<TaskId, Timestamp>,
     /// When tasks were seen last.
@@ -162,6 +170,8 @@ impl Course {
             placed: false,
             coming: false,
             waiting: BTreeMap::new(),
+            untaken: BTreeMap::new(),
+            unresponsive: BTreeSet::new(),
             resting: BTreeMap::new(),
             seen_at: None,
             kept_off: Vec::new(),
@@ -250,6 +260,7 @@ impl Course {
     /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
     /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
     fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>, now: Timestamp) -> Vec<(TaskId, Task)> {
+        self.see_untaken(&tasks, now);
         let unready = || tasks.iter().filter(|(_, task)| task.is_unready());
         self.placed = unready().any(|(_, task)| task.node.is_some());
         // One that is to run after another waits for that one's end, and not for a node.
@@ -283,6 +294,30 @@ impl Course {
         let serves = tasks.iter().filter(|(_, task)| task.is_running()).filter_map(|(_, task)| task.node.clone());
         self.kept = if is_unsteady { serves.collect() } else { BTreeSet::new() };
         tasks
+    }
+
+    /// Tasks whose node has not taken them for too long, while nothing runs in their place.
+    fn see_untaken(&mut self, tasks: &[(TaskId, Task)], now: Timestamp) {
+        let is_untaken = |task: &Task| task.is_unready() && task.node.is_some() && !task.accepted;
+        let since = |id: &TaskId| self.untaken.get(id).copied().unwrap_or(now);
+        let untaken = tasks.iter().filter(|(_, task)| is_untaken(task));
+        self.untaken = untaken.map(|(id, _)| (id.clone(), since(id))).collect();
+        let runs: BTreeSet<Option<u64>> =
+            tasks.iter().filter(|(_, task)| task.is_running()).map(|(_, task)| task.slot).collect();
+        let late = tasks.iter().filter(|(id, task)| self.is_untaken(id, now) && !runs.contains(&task.slot));
+        self.unresponsive = late.filter_map(|(_, task)| task.node.clone()).collect();
+    }
+
+    fn is_untaken(&self, id: &TaskId, now: Timestamp) -> bool {
+        self.untaken.get(id).is_some_and(|since| now.since(*since) >= ACCEPTED_MAX)
+    }
+
+    /// Whether a slot has nothing but tasks that no node has taken.
+    fn is_stranded(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
+        let waits = |id, task: &Task| task.is_unready() && (task.node.is_none() || self.is_untaken(id, now));
+        let goes_on = |id, task: &Task| task.is_running() || task.is_unready() && !waits(id, task);
+        let is_alone = |slot| !tasks.iter().any(|(id, other)| other.slot == slot && goes_on(id, other));
+        tasks.iter().any(|(id, task)| waits(id, task) && is_alone(task.slot))
     }
 
     /// How it can be taken back. Where nothing else helps, a task that has just begun to rest is in nobody's way: with the spec

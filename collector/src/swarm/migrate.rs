@@ -55,6 +55,7 @@ mod tests {
             desired_running: *desired_running,
             desired_gone: !desired_running,
             container: None,
+            accepted: true,
             publishes: false,
         };
         found.iter().map(task).collect()

@@ -41,6 +41,7 @@ mod tests {
             desired_running: true,
             desired_gone: false,
             container: None,
+            accepted: true,
             publishes: false,
         }
     }

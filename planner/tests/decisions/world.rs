@@ -190,6 +190,7 @@ pub(crate) fn task(node: &str, number: u8) -> Task {
         desired_running: true,
         desired_gone: false,
         container: Some(container(number)),
+        accepted: true,
         publishes: false,
     }
 }

@@ -251,6 +251,7 @@ impl Run {
                 desired_running: true,
                 desired_gone: false,
                 container: Some(ContainerId::new([self.made; 32])),
+                accepted: true,
                 publishes: false,
             };
             service.tasks.extend(format!("{id}{slot:03}").parse().ok().map(|id| (id, task)));

@@ -190,7 +190,7 @@ impl SwarmKit {
     /// Whether what a task does reaches the manager: else it is told when the node is back.
     fn hears_of(&self, task: &Task) -> bool {
         let machine = task.node.as_ref().and_then(|node| self.machines.get(node));
-        machine.is_none_or(|machine| machine.up && machine.reachable && !machine.hangs)
+        machine.is_none_or(Machine::takes)
     }
 
     /// Lets time pass until `to`, and everything happen that is due until then.
@@ -309,6 +309,7 @@ impl SwarmKit {
             slot,
             node: None,
             container: None,
+            accepted: false,
             state: TaskState::Starting,
             wanted: true,
             running_since: None,

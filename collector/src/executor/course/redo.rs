@@ -1,7 +1,7 @@
 //! A move that does not come to its end as it was planned is begun anew, on other nodes; never back and forth.
 //!
-//! Each time the same update is made, which keeps tasks off other nodes than before: off all but the source, off none, or off
-//! those where nobody reaches what runs. Swarm then replaces what waits, and what stands on a node that is kept off. That
+//! Each time the same update is made, which keeps tasks off other nodes than before: off the source alone, off none, or off
+//! those where nobody reaches what runs, and off those that do not take what they are given. Swarm then replaces what waits, and what stands on a node that is kept off. That
 //! takes no healthy task as long as nothing that is on its way stands beside one in its slot.
 
 use std::time::Duration;
@@ -25,9 +25,9 @@ const VACATED_AFTER: Duration = Duration::from_secs(3);
 pub(super) enum Redone {
     /// Nothing.
     No,
-    /// To take any node but the source.
+    /// To take any node but the source, and but those that do not take what they are given.
     Widened,
-    /// To take any node, the source included.
+    /// To take any node but those, the source included.
     Anywhere,
     /// To make another of what nobody reaches.
     Elsewhere,
@@ -68,15 +68,15 @@ impl Course {
                 return None;
             }
             (Redone::Elsewhere, self.unreached.iter().chain([source]).cloned().collect())
-        } else if is_stranded && watch.redone == Redone::No && added.len() > 1 {
-            (Redone::Widened, vec![source.clone()])
+        } else if is_stranded && watch.redone == Redone::No && (added.len() > 1 || !self.unresponsive.is_empty()) {
+            (Redone::Widened, self.unresponsive.iter().chain([source]).cloned().collect())
         } else if is_stranded && watch.redone < Redone::Anywhere {
             if since(watch.vacated_since) < VACATED_AFTER {
                 let source = source.clone();
                 self.phase = Phase::Watching(*watch);
                 return Some(Step::ReadNode(source));
             }
-            (Redone::Anywhere, Vec::new())
+            (Redone::Anywhere, self.unresponsive.iter().cloned().collect())
         } else {
             return None;
         };
@@ -98,12 +98,4 @@ impl Course {
         self.phase = Phase::Watching(*watch);
         Some(step)
     }
-}
-
-/// Whether a slot has nothing but tasks that wait for a node.
-pub(super) fn is_stranded<'a>(mut tasks: impl Iterator<Item = &'a Task> + Clone) -> bool {
-    let waits = |task: &Task| task.is_unready() && task.node.is_none();
-    let others = tasks.clone();
-    let goes_on = |task: &Task| task.is_running() || task.is_unready() && !waits(task);
-    tasks.any(|task| waits(task) && !others.clone().any(|other| other.slot == task.slot && goes_on(other)))
 }

@@ -48,6 +48,7 @@ fn task(node: &str, state: TaskState, desired_running: bool) -> (TaskId, Task) {
         desired_running,
         desired_gone: !desired_running,
         container: None,
+        accepted: true,
         publishes: true,
     };
     (format!("t{node}").parse().unwrap(), task)

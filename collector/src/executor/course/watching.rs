@@ -10,7 +10,7 @@ use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use super::ending::Ending;
-use super::redo::{self, Redone};
+use super::redo::Redone;
 use super::{Answer, Course, Phase, Step, THEIRS, UPDATE_PAUSE};
 use crate::journal::State;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE, mark};
@@ -180,7 +180,7 @@ impl Course {
             self.ended.reached = self.came_to_run_on(tasks);
             return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
         }
-        let is_stranded = redo::is_stranded(tasks.iter().map(|(_, task)| task));
+        let is_stranded = self.is_stranded(tasks, now);
         let serves = is_reached && progress.running >= self.mark.replicas && !self.coming && !is_stranded;
         if watch.redone == Redone::Anywhere && watch.clear && serves && !progress.is_decided() {
             let detail = "no replacement came to run elsewhere: it runs where it ran before";

@@ -180,9 +180,16 @@ pub(super) fn task(found: Task) -> Option<(ServiceId, TaskId, facts::Task)> {
         desired_running: found.desired_state == Some(TaskState::RUNNING),
         desired_gone: task_state(found.desired_state) == facts::TaskState::Ended,
         container: status.container_status.and_then(|container| container.container_id?.parse().ok()),
+        accepted: is_accepted(status.state),
         publishes: status.port_status.and_then(|status| status.ports).is_some_and(|ports| !ports.is_empty()),
     };
     Some((found.service_id?.parse().ok()?, found.id?.parse().ok()?, task))
+}
+
+/// Until then a task stands in Swarm's store alone.
+fn is_accepted(state: Option<TaskState>) -> bool {
+    use TaskState::{ALLOCATED, ASSIGNED, NEW, PENDING};
+    !matches!(state, None | Some(NEW | ALLOCATED | PENDING | ASSIGNED))
 }
 
 fn node(found: Node) -> Option<(NodeId, facts::Node)> {

@@ -62,6 +62,7 @@ pub(super) fn task(task: &Task, now: Timestamp) -> facts::Task {
         desired_running: task.wanted && !task.is_held_back(now),
         desired_gone: !task.wanted,
         container: task.container,
+        accepted: task.accepted,
         publishes: task.state == TaskState::Running && task.portless_since.is_none(),
     }
 }

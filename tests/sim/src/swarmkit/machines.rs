@@ -6,7 +6,7 @@ use swarmguard_planner::facts::TaskState;
 use swarmguard_wire::{NodeId, TaskId};
 
 use super::place::meets;
-use super::{Happened, NODE_DOWN_AFTER, SwarmKit, Task, Why};
+use super::{Happened, Machine, NODE_DOWN_AFTER, SwarmKit, Task, Why};
 use crate::rng::Rng;
 
 /// So long after its leader was lost a Swarm may make tasks that never get their ports; the next leader takes up to 12 s of it.
@@ -30,6 +30,7 @@ impl SwarmKit {
                 task.due = None;
             }
         }
+        self.take(node);
     }
 
     /// The leader is lost, and another manager leads: no node is ready until it has found the new leader, and tasks are ended
@@ -62,6 +63,15 @@ impl SwarmKit {
     pub fn set_hanging(&mut self, node: &NodeId, hangs: bool) {
         self.changes += 1;
         self.machines.get_mut(node).into_iter().for_each(|machine| machine.hangs = hangs);
+        self.take(node);
+    }
+
+    /// A node takes what it was given, if it can.
+    fn take(&mut self, node: &NodeId) {
+        if self.machines.get(node).is_some_and(Machine::takes) {
+            let here = self.tasks.values_mut().filter(|task| task.node.as_ref() == Some(node));
+            here.for_each(|task| task.accepted = true);
+        }
     }
 
     pub(super) fn nodes_due(&mut self) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use swarmguard_planner::facts::{Node, TaskState};
 use swarmguard_wire::{ContainerId, NodeId, ServiceId, TaskId};
 
-use super::{SwarmKit, Task};
+use super::{Machine, SwarmKit, Task};
 
 /// A container is made, starts, and passes its first health check within so many milliseconds.
 const STARTS_WITHIN_MS: (u64, u64) = (300, 3_000);
@@ -30,6 +30,7 @@ impl SwarmKit {
             self.made += 1;
             let mut digits = [0_u8; 32];
             digits[..8].copy_from_slice(&self.made.to_be_bytes());
+            let accepted = self.machines.get(&node).is_some_and(Machine::takes);
             let (now, rng) = (self.now, &mut self.rng);
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             let ((from, to), state) = if task.hopeless {
@@ -37,7 +38,7 @@ impl SwarmKit {
             } else {
                 (STARTS_WITHIN_MS, TaskState::Running)
             };
-            task.node = Some(node);
+            (task.node, task.accepted) = (Some(node), accepted);
             task.container = Some(ContainerId::new(digits));
             // One that is started anew has its node at once, and is held back there.
             let starts = now.max(task.delayed_until);

@@ -17,6 +17,8 @@ pub struct Task {
     pub node: Option<NodeId>,
     /// Its container, once it starts.
     pub container: Option<ContainerId>,
+    /// Whether its node has taken it.
+    pub accepted: bool,
     /// How far it is, as its node said last.
     pub state: TaskState,
     /// Whether it is meant to run.
@@ -147,6 +149,14 @@ pub struct Machine {
     pub hangs: bool,
     /// When the manager misses it, or hears from it again.
     pub(super) due: Option<Timestamp>,
+}
+
+impl Machine {
+    /// Whether it does what the manager tells it, and says so.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        self.up && self.reachable && !self.hangs
+    }
 }
 
 /// What changed within a step, for those who watch.

@@ -56,11 +56,36 @@ fn once_the_old_task_is_gone_any_other_node_may_take_what_the_planned_one_does_n
 }
 
 #[test]
+fn what_a_node_does_not_take_is_given_to_another_once_the_old_task_is_gone() {
+    let untaken = |second: u64, nodes: &str, slots: &[u64]| {
+        let Answer::Tasks(Ok(mut found)) = in_slots(tasks(nodes), slots) else { return (second, Answer::Paused) };
+        found.iter_mut().filter(|(_, task)| task.is_unready()).for_each(|(_, task)| task.accepted = false);
+        (second, Answer::Tasks(Ok(found)))
+    };
+    let looks = |nodes: &'static str, slots: &'static [u64]| {
+        let look = move |second| untaken(second, nodes, slots);
+        vec![look(0), (0, found("ours", false)), (2, Answer::Paused), look(2), (3, Answer::Paused), look(3)]
+    };
+    let steps = ["tasks", "mark", "pause", "tasks", "pause", "tasks"];
+    // The planned node is c, which Swarm hears from.
+    let told =
+        looks("Bc", &[1, 2]).into_iter().chain([(3, Answer::Updated(Ok(()))), (3, Answer::Paused), (4, tasks("BD"))]);
+    check(
+        taken_over(migrate()),
+        told.collect(),
+        &[&steps[..], &["back out of a and c", "pause", "tasks", "end"]].concat(),
+    );
+    // While the old one runs nobody is without it.
+    check(taken_over(migrate()), looks("ABc", &[2, 1, 2]), &[&steps[..], &["pause"]].concat());
+}
+
+#[test]
 fn a_slot_waits_for_a_node_whatever_becomes_of_another() {
     let stranded = |nodes: &str, slots: &[u64]| {
         let Answer::Tasks(Ok(found)) = in_slots(tasks(nodes), slots) else { return false };
         let waiting = Task { node: None, slot: Some(2), ..task("x", TaskState::Starting, true).1 };
-        super::super::redo::is_stranded(found.iter().map(|(_, task)| task).chain([&waiting]))
+        let all = found.into_iter().chain([("tx".parse().unwrap(), waiting)]).collect::<Vec<_>>();
+        taken_over(migrate()).0.is_stranded(&all, at(0))
     };
     assert!(stranded("B", &[1]), "another runs");
     assert!(stranded("b", &[1]), "another starts");
