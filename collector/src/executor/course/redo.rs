@@ -1,8 +1,9 @@
 //! A move that does not come to its end as it was planned is begun anew, on other nodes; never back and forth.
 //!
 //! Each time the same update is made, which keeps tasks off other nodes than before: off the source alone, off none, or off
-//! those where nobody reaches what runs, and off those that do not take what they are given. Swarm then replaces what waits, and what stands on a node that is kept off. That
-//! takes no healthy task as long as nothing that is on its way stands beside one in its slot.
+//! those where nobody reaches what runs; and off those that do not take what they are given. Swarm then replaces what waits,
+//! and what stands on a node that is kept off. That takes no healthy task as long as nothing that is on its way stands beside
+//! one in its slot.
 
 use std::time::Duration;
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use swarmguard_end_to_end::app::{App, Deployed};
+use serde_json::Value;
+use swarmguard_collector::journal::State;
+use swarmguard_end_to_end::app::{App, Deployed, Running};
 use swarmguard_end_to_end::stage::{Stage, wait_for};
 
 use crate::figures::{influx_count, influx_count_between, unix_ms};
@@ -56,6 +58,66 @@ fn an_action_whose_collector_died_is_finished_by_the_next_one() {
         ensure!(after.len() == 2 && !after.contains_key(sick), "{sick} was to go: {after:?}");
         Ok(())
     });
+}
+
+#[test]
+fn a_planned_node_that_takes_nothing_is_not_waited_for_once_the_old_task_is_gone() {
+    on_stage(async |stage| {
+        let workers = vec!["node.role==worker".to_owned()];
+        let app = App { replicas: 1, constraints: workers, ..App::new("web", 8080) };
+        let web = Deployed::deploy(&stage.lab, app).await?;
+        let written = web.spec(&stage.lab).await?;
+        let place = web.running(&stage.lab).await?.into_values().next().context("no replica runs")?;
+        // The workers are 2 and 3.
+        let target = 5 - place.node;
+        web.ask(&stage.lab, place.node, "/stress/cpu?target=95&duration=60&ramp=0").await?;
+        let target_id = node_id(stage, target).await?;
+        let engine = stage.lab.process(&format!("dockerd-node{target}")).context("no dockerd runs there")?;
+        engine.stop();
+        let kept_off = kept_off_while_heard(stage, &web, &written, &place, &target_id).await;
+        engine.cont();
+        kept_off?;
+        let action = wait_for("the action to end", Duration::from_secs(90), || async {
+            let action = stage.actions("web").await?.into_iter().next();
+            Ok(action.filter(|action| action.state != State::Running))
+        })
+        .await?;
+        println!("its node took nothing: {:?}: {:?}", action.state, action.detail);
+        web.wait_for_replicas(&stage.lab, 1).await?;
+        ensure!(web.spec(&stage.lab).await? == written, "the spec is not the user's");
+        Ok(())
+    });
+}
+
+/// The old task is lost in the middle of the move: the node that takes nothing is kept off while Swarm still hears from it.
+async fn kept_off_while_heard(
+    stage: &Stage,
+    web: &Deployed,
+    written: &Value,
+    place: &Running,
+    target: &str,
+) -> Result<()> {
+    wait_for("the migration to begin", Duration::from_secs(20), || async {
+        Ok((web.spec(&stage.lab).await? != *written).then_some(()))
+    })
+    .await?;
+    web.kill(&stage.lab, place).await?;
+    wait_for("the node to be kept off", Duration::from_secs(20), || async {
+        let spec = web.spec(&stage.lab).await?;
+        let constraints = spec["TaskTemplate"]["Placement"]["Constraints"].as_array();
+        let mut constraints = constraints.into_iter().flatten().filter_map(Value::as_str);
+        Ok(constraints.any(|constraint| constraint == format!("node.id!={target}")).then_some(()))
+    })
+    .await?;
+    let nodes = stage.get("/api/v1/nodes").await?;
+    let found = nodes.as_array().and_then(|nodes| nodes.iter().find(|node| node["id"] == target));
+    ensure!(found.is_some_and(|node| node["ready"] == true), "Swarm had missed it by then: {nodes:#}");
+    Ok(())
+}
+
+async fn node_id(stage: &Stage, index: u32) -> Result<String> {
+    let info = stage.lab.node(index)?.docker().await?.info().await?;
+    info.swarm.and_then(|swarm| swarm.node_id).context("it is in no Swarm")
 }
 
 #[test]
