@@ -3,7 +3,6 @@
 
 mod action;
 pub mod disk;
-
 pub(crate) mod record;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -284,7 +283,6 @@ fn reason(decision: &Decision) -> Reason {
 
 #[cfg(test)]
 mod tests {
-
     use swarmguard_planner::plan::{Grounds, Thresholds};
     use swarmguard_planner::rules::Condition;
     use swarmguard_wire::ContainerId;

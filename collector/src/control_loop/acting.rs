@@ -79,9 +79,6 @@ impl ControlLoop {
         swarm: Option<&Swarm>,
         decided_at: Timestamp,
     ) -> Option<ActionRecord> {
-        if self.leader != Leader::Here {
-            return None;
-        }
         let (stage, swarm) = (self.stage(policy.action_deadline)?, swarm?);
         self.actions += 1;
         let id = self.id_of(&self.actions.to_string());

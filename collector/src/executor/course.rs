@@ -126,8 +126,6 @@ pub struct Course {
     waiting: BTreeMap<TaskId, Timestamp>,
     /// Those whose node has not taken them, and since when.
     untaken: BTreeMap<TaskId, Timestamp>,
-    /// Nodes that have not taken one for too long, while nothing runs in its place.
-    unresponsive: BTreeSet<NodeId>,
     /// Those that have a node and are held back, since the one before them failed, and when each was first seen.
     resting: BTreeMap<TaskId, Timestamp>,
     /// When tasks were seen last.
@@ -171,7 +169,6 @@ impl Course {
             coming: false,
             waiting: BTreeMap::new(),
             untaken: BTreeMap::new(),
-            unresponsive: BTreeSet::new(),
             resting: BTreeMap::new(),
             seen_at: None,
             kept_off: Vec::new(),
@@ -296,16 +293,19 @@ impl Course {
         tasks
     }
 
-    /// Tasks whose node has not taken them for too long, while nothing runs in their place.
+    /// Which tasks their nodes have not taken, and since when.
     fn see_untaken(&mut self, tasks: &[(TaskId, Task)], now: Timestamp) {
         let is_untaken = |task: &Task| task.is_unready() && task.node.is_some() && !task.accepted;
         let since = |id: &TaskId| self.untaken.get(id).copied().unwrap_or(now);
         let untaken = tasks.iter().filter(|(_, task)| is_untaken(task));
         self.untaken = untaken.map(|(id, _)| (id.clone(), since(id))).collect();
-        let runs: BTreeSet<Option<u64>> =
-            tasks.iter().filter(|(_, task)| task.is_running()).map(|(_, task)| task.slot).collect();
-        let late = tasks.iter().filter(|(id, task)| self.is_untaken(id, now) && !runs.contains(&task.slot));
-        self.unresponsive = late.filter_map(|(_, task)| task.node.clone()).collect();
+    }
+
+    /// Nodes that have not taken a task for too long, while nothing runs in its place.
+    fn unresponsive(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Vec<NodeId> {
+        let runs = |slot| tasks.iter().any(|(_, task)| task.slot == slot && task.is_running());
+        let late = tasks.iter().filter(|(id, task)| self.is_untaken(id, now) && !runs(task.slot));
+        late.filter_map(|(_, task)| task.node.clone()).collect()
     }
 
     fn is_untaken(&self, id: &TaskId, now: Timestamp) -> bool {

@@ -144,7 +144,7 @@ pub struct ActionRecord {
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
     /// How far the wall clock was ahead of the clock that these times are by.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub wall_ahead: ClockOffset,
     /// When its steps were.
     pub times: TimeLine,
@@ -153,7 +153,7 @@ pub struct ActionRecord {
 }
 
 /// Left out where it says nothing.
-pub(super) fn is_none(offset: &ClockOffset) -> bool {
+pub(super) fn is_zero(offset: &ClockOffset) -> bool {
     *offset == ClockOffset::default()
 }
 

@@ -19,7 +19,7 @@ use swarmguard_wire::Timestamp;
 use swarmguard_wire::time::ClockOffset;
 
 use super::ActionRecord;
-use super::action::is_none;
+use super::action::is_zero;
 
 /// Most entries kept.
 pub const ENTRIES_MAX: usize = 20_000;
@@ -66,7 +66,7 @@ pub struct Told {
     /// When it was made.
     pub at: Timestamp,
     /// How far the wall clock was ahead of the clock that this is by.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub wall_ahead: ClockOffset,
     /// The service.
     pub service: String,

@@ -218,8 +218,8 @@ impl Script {
 }
 
 /// Worlds that were shortened and kept, each with what is said about it. A line is a seed and the numbers of its events, `calm`
-/// before it for a calm day, `calm-hour` for a calm hour, and words after `#`; `cargo xtask simulate` prints it. One that is no such line, or names an event
-/// that the world does not have, is given back.
+/// before it for a calm day, `calm-hour` for a calm hour, and words after `#`; `cargo xtask simulate` prints it. One that is no
+/// such line, or names an event that the world does not have, is given back.
 pub fn kept(text: &str) -> impl Iterator<Item = Result<(Script, &str), &str>> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| kept_line(line).ok_or(line))
 }

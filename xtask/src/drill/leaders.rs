@@ -300,9 +300,9 @@ async fn settled(stage: &Stage, web: &Deployed) -> Result<Option<(u32, u32)>> {
 
 /// What a manager tells: who leads, which workers it hears from, whether an action goes on, and where tasks are.
 async fn sight(stage: &Stage, manager: u32) -> Result<String> {
-    let leader = leader_seen_by(stage, manager).await?;
     let socket = stage.lab.node(manager)?.socket();
     let nodes = get_json_from_socket(socket, "/nodes").await?;
+    let leader = leader_of(&nodes);
     let name = |id: &Value| {
         let of = nodes.as_array().into_iter().flatten().find(|node| node["ID"] == *id);
         of.and_then(|node| node["Description"]["Hostname"].as_str()).unwrap_or("nowhere").to_owned()
@@ -332,11 +332,12 @@ async fn sight(stage: &Stage, manager: u32) -> Result<String> {
 }
 
 async fn leader_seen_by(stage: &Stage, witness: u32) -> Result<Option<u32>> {
-    let nodes = get_json_from_socket(stage.lab.node(witness)?.socket(), "/nodes").await?;
-    let mut nodes = nodes.as_array().into_iter().flatten();
-    let leader = nodes.find(|node| node["ManagerStatus"]["Leader"] == true);
-    let name = leader.and_then(|node| node["Description"]["Hostname"].as_str());
-    Ok(name.and_then(|name| name.strip_prefix("node")?.parse().ok()))
+    Ok(leader_of(&get_json_from_socket(stage.lab.node(witness)?.socket(), "/nodes").await?))
+}
+
+fn leader_of(nodes: &Value) -> Option<u32> {
+    let leader = nodes.as_array()?.iter().find(|node| node["ManagerStatus"]["Leader"] == true)?;
+    leader["Description"]["Hostname"].as_str()?.strip_prefix("node")?.parse().ok()
 }
 
 async fn spec(stage: &Stage, manager: u32) -> Result<Value> {

@@ -64,20 +64,21 @@ impl Course {
         }
         let since = |from: Option<Timestamp>| from.map_or(Duration::ZERO, |from| now.since(from));
         let is_stranded = since(watch.stranded_since) >= STRANDED_MAX && !self.changed;
+        let unresponsive = self.unresponsive(tasks, now);
         let (redone, mut nodes): (Redone, Vec<NodeId>) = if !self.unreached.is_empty() {
             if self.unreached.iter().any(|node| node != source && self.kept.contains(node)) {
                 return None;
             }
             (Redone::Elsewhere, self.unreached.iter().chain([source]).cloned().collect())
-        } else if is_stranded && watch.redone == Redone::No && (added.len() > 1 || !self.unresponsive.is_empty()) {
-            (Redone::Widened, self.unresponsive.iter().chain([source]).cloned().collect())
+        } else if is_stranded && watch.redone == Redone::No && (added.len() > 1 || !unresponsive.is_empty()) {
+            (Redone::Widened, unresponsive.iter().chain([source]).cloned().collect())
         } else if is_stranded && watch.redone < Redone::Anywhere {
             if since(watch.vacated_since) < VACATED_AFTER {
                 let source = source.clone();
                 self.phase = Phase::Watching(*watch);
                 return Some(Step::ReadNode(source));
             }
-            (Redone::Anywhere, self.unresponsive.iter().cloned().collect())
+            (Redone::Anywhere, unresponsive)
         } else {
             return None;
         };
