@@ -42,12 +42,13 @@ pub enum Bug {
     IgnoresOthers,
     IgnoresStopping,
     ForgetsItsEnd,
+    HurriesOwner,
 }
 
 impl Bug {
     /// Those that few worlds show: some tens of thousands had to be run until one did, and these are kept.
-    pub const RARE: [Self; 4] =
-        [Self::EndsWhileReplacing, Self::IgnoresOthers, Self::IgnoresStopping, Self::ForgetsItsEnd];
+    pub const RARE: [Self; 5] =
+        [Self::EndsWhileReplacing, Self::IgnoresOthers, Self::IgnoresStopping, Self::ForgetsItsEnd, Self::HurriesOwner];
 
     /// All others.
     pub const COMMON: [Self; 33] = [

@@ -5,6 +5,7 @@
 
 mod ending;
 mod redo;
+mod seen;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,17 +13,18 @@ use std::mem;
 use std::time::Duration;
 
 use swarmguard_planner::Action;
-use swarmguard_planner::facts::{Task, TaskState};
+use swarmguard_planner::facts::Task;
 use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use ending::{BackOut, Ending};
+use seen::Unplaced;
 use watching::Watch;
 
 use super::{Ended, describe};
 use crate::journal::State;
 use crate::swarm::spec::End;
-use crate::swarm::{self, Mark, Retreat, SwarmError, mark};
+use crate::swarm::{Mark, Retreat, SwarmError, mark};
 
 /// How long an update is tried again when someone changes the service at the same moment or the manager fails.
 const UPDATE_MAX: Duration = Duration::from_secs(30);
@@ -33,16 +35,6 @@ const ANSWER_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// What is said of an action in whose middle somebody else changed the service.
 const THEIRS: &str = "someone else changed the service: what was ours is taken out, the rest is theirs";
-
-/// A task that has no node for so long is not on its way: nothing takes it.
-const PLACED_MAX: Duration = Duration::from_secs(3);
-
-/// A node takes what it is given within milliseconds. One that does not for so long has lost its manager, though Swarm may
-/// hear its heartbeats for up to 15 s more.
-const ACCEPTED_MAX: Duration = Duration::from_secs(2);
-
-/// A task that Swarm holds back after a failure starts in a moment, five seconds by default: in the first of them it does not.
-const RESTING_MAX: Duration = Duration::from_secs(1);
 
 /// How long a retreat may take: stopping a task that never became healthy, within its stop grace period.
 const RETREAT_MAX: Duration = Duration::from_secs(60);
@@ -122,6 +114,8 @@ pub struct Course {
     placed: bool,
     /// Tasks were on their way to run, those included that have just been made.
     coming: bool,
+    /// Which tasks have no node, when last looked at.
+    unplaced: Unplaced,
     /// Since when those that have no node wait for one.
     waiting: BTreeMap<TaskId, Timestamp>,
     /// Those whose node has not taken them, and since when.
@@ -167,6 +161,7 @@ impl Course {
             rolls_out: false,
             placed: false,
             coming: false,
+            unplaced: Unplaced::Nothing,
             waiting: BTreeMap::new(),
             untaken: BTreeMap::new(),
             resting: BTreeMap::new(),
@@ -254,97 +249,27 @@ impl Course {
         }
     }
 
-    /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
-    /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
-    fn as_they_serve(&mut self, mut tasks: Vec<(TaskId, Task)>, now: Timestamp) -> Vec<(TaskId, Task)> {
-        self.see_untaken(&tasks, now);
-        let unready = || tasks.iter().filter(|(_, task)| task.is_unready());
-        self.placed = unready().any(|(_, task)| task.node.is_some());
-        // One that is to run after another waits for that one's end, and not for a node.
-        let is_after = |task: &Task| {
-            tasks.iter().any(|(_, other)| other.slot == task.slot && other.is_alive() && other.desired_gone)
-        };
-        let counts = |task: &Task| !is_after(task) || has(Bug::IgnoresStopping);
-        let since = |id, task| self.waiting.get(id).copied().filter(|_| counts(task)).unwrap_or(now);
-        let waiting = unready().filter(|(_, task)| task.node.is_none());
-        self.waiting = waiting.map(|(id, task)| (id.clone(), since(id, task))).collect();
-        // One that was there before anybody looked may start at any moment.
-        let is_watched = self.seen_at.is_some_and(|seen| now.since(seen) < RESTING_MAX);
-        let first_seen =
-            |id| self.resting.get(id).copied().unwrap_or(if is_watched { now } else { Timestamp::default() });
-        let held_back = unready().filter(|(_, task)| task.node.is_some() && !task.desired_running);
-        self.resting = held_back.map(|(id, _)| (id.clone(), first_seen(id))).collect();
-        self.seen_at = Some(now);
-        self.coming = self.placed || self.waiting.values().any(|since| now.since(*since) < PLACED_MAX);
-        // What starts may fail and start anew on another node the next moment: there it would be kept for the healthy one.
-        let all = || tasks.iter().map(|(_, task)| task);
-        let is_unsteady = all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));
-        self.unreached.clear();
-        for (_, task) in &mut tasks {
-            if self.mark.publishes && task.is_running() && !task.publishes && !has(Bug::TrustsRunning) {
-                task.state = TaskState::Starting;
-                self.unreached.extend(task.node.clone());
-            }
-        }
-        self.unreached.sort();
-        self.unreached.dedup();
-        let serves = tasks.iter().filter(|(_, task)| task.is_running()).filter_map(|(_, task)| task.node.clone());
-        self.kept = if is_unsteady { serves.collect() } else { BTreeSet::new() };
-        tasks
-    }
-
-    /// Which tasks their nodes have not taken, and since when.
-    fn see_untaken(&mut self, tasks: &[(TaskId, Task)], now: Timestamp) {
-        let is_untaken = |task: &Task| task.is_unready() && task.node.is_some() && !task.accepted;
-        let since = |id: &TaskId| self.untaken.get(id).copied().unwrap_or(now);
-        let untaken = tasks.iter().filter(|(_, task)| is_untaken(task));
-        self.untaken = untaken.map(|(id, _)| (id.clone(), since(id))).collect();
-    }
-
-    /// Nodes that have not taken a task for too long, while nothing runs in its place.
-    fn unresponsive(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Vec<NodeId> {
-        let runs = |slot| tasks.iter().any(|(_, task)| task.slot == slot && task.is_running());
-        let late = tasks.iter().filter(|(id, task)| self.is_untaken(id, now) && !runs(task.slot));
-        late.filter_map(|(_, task)| task.node.clone()).collect()
-    }
-
-    fn is_untaken(&self, id: &TaskId, now: Timestamp) -> bool {
-        self.untaken.get(id).is_some_and(|since| now.since(*since) >= ACCEPTED_MAX)
-    }
-
-    /// Whether a slot has nothing but tasks that no node has taken.
-    fn is_stranded(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
-        let waits = |id, task: &Task| task.is_unready() && (task.node.is_none() || self.is_untaken(id, now));
-        let goes_on = |id, task: &Task| task.is_running() || task.is_unready() && !waits(id, task);
-        let is_alone = |slot| !tasks.iter().any(|(id, other)| other.slot == slot && goes_on(id, other));
-        tasks.iter().any(|(id, task)| waits(id, task) && is_alone(task.slot))
-    }
-
-    /// How it can be taken back. Where nothing else helps, a task that has just begun to rest is in nobody's way: with the spec
-    /// as it was Swarm keeps the one that it wants to run rather than one that it holds back (SwarmKit's updater), and drops
-    /// this one.
-    fn way_back(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Retreat {
-        let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
-        if retreat != Retreat::Wait {
-            return retreat;
-        }
-        let rests = |id| self.resting.get(id).is_some_and(|since| now.since(*since) < RESTING_MAX);
-        swarm::retreat(&self.mark, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
-    }
-
-    /// Nodes that can be kept off for what nobody reaches there: no healthy task is to be lost with it.
-    fn to_leave(&self) -> impl Iterator<Item = &NodeId> {
-        self.unreached.iter().filter(|node| !self.kept.contains(node))
-    }
-
     fn is_migration(&self) -> bool {
         matches!(self.mark.change, mark::Change::Migrate { .. })
     }
 
-    /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark. Any
-    /// change has Swarm begin somebody else's update anew, with the next task before the last one runs.
-    fn may_yield(&self, retreat: &Retreat) -> bool {
-        (*retreat == Retreat::Clear || !self.is_migration()) && !(self.rolls_out && self.coming)
+    /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark, and
+    /// the replica that was added where it is taken back. Any change has Swarm begin somebody else's update anew: with the
+    /// next task before the last one runs, and with what waits for a node kept for the healthy one beside it. A move's
+    /// constraints may be what keeps their tasks from a node, and without them these are made anew.
+    fn may_yield(&self, retreat: &Retreat, takes_back: bool) -> bool {
+        if self.rolls_out && self.coming {
+            return false;
+        }
+        if self.is_migration() {
+            return *retreat == Retreat::Clear;
+        }
+        !self.rolls_out
+            || match self.unplaced {
+                Unplaced::Nothing => true,
+                Unplaced::Replica => takes_back,
+                Unplaced::Theirs => has(Bug::HurriesOwner),
+            }
     }
 }
 

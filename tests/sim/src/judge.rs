@@ -61,6 +61,8 @@ pub struct Judge {
     faults: BTreeMap<ServiceId, Timestamp>,
     /// Services of which every task that ran had its ports when their last action began.
     published: BTreeSet<ServiceId>,
+    /// Services whose last action is a move.
+    moved: BTreeSet<ServiceId>,
     /// When each service's last action began.
     begun: BTreeMap<ServiceId, Timestamp>,
     /// What each collector has to remember of what was done.
@@ -95,6 +97,7 @@ impl Judge {
             authors: BTreeMap::new(),
             faults: BTreeMap::new(),
             published: BTreeSet::new(),
+            moved: BTreeSet::new(),
             begun: BTreeMap::new(),
             remembered: Remembered::default(),
             written: BTreeMap::new(),
@@ -231,7 +234,13 @@ impl Judge {
                 if is_over && kit.tasks.values().any(is_unreached) {
                     self.broken(now, service, "its action ended with a replica that nobody reaches");
                 }
-                self.remembered.ended(number, service, *kind, state, begun, now);
+                let is_marked = kit.services.get(service).is_some_and(|found| !found.spec["Labels"][MARK].is_null());
+                // Whether the update that was to begin it was taken could not be told: it was not.
+                let has_begun =
+                    *state != State::Unfinished || is_marked || !self.remembered.has_ended(service, *kind, begun);
+                if has_begun {
+                    self.remembered.ended(number, service, *kind, state, begun, now);
+                }
                 let place = if *state == State::Completed { 1 } else { 2 };
                 self.actions[place] += 1;
             }
@@ -276,6 +285,10 @@ impl Judge {
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
         self.begun.insert(service.clone(), now);
+        match action {
+            Action::Migrate(_) => self.moved.insert(service.clone()),
+            Action::ScaleUp(_) | Action::ScaleDown(_) => self.moved.remove(service),
+        };
         let is_unreached = |task: &Task| {
             task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at < now)
         };
@@ -372,11 +385,16 @@ impl Judge {
 
     /// What happened in the Swarm; `is_our_update` where it came of one at once.
     pub fn happened(&mut self, happened: &Happened, is_our_update: bool, kit: &SwarmKit, now: Timestamp) {
-        let (service, left, replaced, outdated) = match happened {
-            Happened::Stopped { service, left, replaced, seems_replaced, outdated, .. } => {
+        let (service, left, next, replaced, outdated) = match happened {
+            Happened::Stopped { service, left, seem_left, unplaced, replaced, seems_replaced, outdated, .. } => {
                 // Where a replica had lost its ports before we came, nobody can tell that it should have them.
                 let is_known = self.published.contains(service);
-                (service, left, *replaced || *seems_replaced && !is_known, outdated)
+                // A move's constraints may be why no node takes the owner's task: they are taken out, though Swarm then begins
+                // the owner's update anew, with its next replica before that one runs.
+                let held_up = if self.moved.contains(service) { *unplaced } else { 0 };
+                let at_a_time = kit.services.get(service).map_or(0, Service::stopped_at_a_time);
+                let next = (seem_left + held_up).saturating_add(at_a_time);
+                (service, left, next, *replaced || *seems_replaced && !is_known, outdated)
             }
             Happened::Misplaced { service, node } => return self.misplaced(service, node, kit, now),
             Happened::Runs(_) | Happened::Ends(_) => return,
@@ -384,10 +402,11 @@ impl Judge {
         let wanted = kit.services.get(service).map_or(0, Service::replicas);
         let is_ours = self.authors.get(service) == Some(&Author::SwarmGuard);
         // What one of our updates takes at once is ours, whatever else went wrong before we looked; unless it is the next step
-        // of the owner's own update, as its order and parallelism have it.
-        let is_next = || left.saturating_add(kit.services.get(service).map_or(0, Service::stopped_at_a_time)) >= wanted;
-        let (counts_for, outdated) =
-            if is_our_update { (LOOK_COUNTS_FOR, *outdated && is_next()) } else { (FAULT_COUNTS_FOR, *outdated) };
+        // of the owner's own update, as its order and parallelism have it: for that one what nobody reaches runs as well.
+        let (counts_for, outdated) = match is_our_update {
+            true => (LOOK_COUNTS_FOR, *outdated && next >= wanted),
+            false => (FAULT_COUNTS_FOR, *outdated),
+        };
         let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= counts_for);
         if is_ours && !replaced && !outdated && *left < wanted && !excused {
             self.broken(now, service, format!("a healthy task was taken away: {left} of {wanted} replicas run"));

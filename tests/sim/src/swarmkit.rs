@@ -24,6 +24,9 @@ pub use store::{Happened, Machine, Service, Task, plain_node};
 /// SwarmKit's default between a task's end and its replacement's start.
 pub const RESTART_DELAY: Duration = Duration::from_secs(5);
 
+/// What has had no node for so long is not about to get one.
+const UNPLACED_FOR: Duration = Duration::from_secs(3);
+
 /// A node is missed after three heartbeats of five seconds.
 pub const NODE_DOWN_AFTER: Duration = Duration::from_secs(15);
 
@@ -270,16 +273,27 @@ impl SwarmKit {
             let replaced = self.tasks.values().filter(serves).any(|other| other.slot == slot);
             let seems = |other: &Task| other.service == service && other.slot == slot && other.is_running();
             let seems_replaced = self.tasks.values().any(seems);
+            let (seem_left, unplaced) = (self.running(&service), self.unplaced(&service));
             let outdated = self.services.get(&service).is_some_and(|found| found.template != template);
             self.happened.push(Happened::Stopped {
                 task: id.clone(),
                 service,
                 left,
+                seem_left,
+                unplaced,
                 replaced,
                 seems_replaced,
                 outdated,
             });
         }
+    }
+
+    /// Replicas of which nothing runs, since what is to has had no node for a while.
+    fn unplaced(&self, service: &ServiceId) -> u64 {
+        let of = |task: &&Task| task.service == *service && task.wanted;
+        let runs = |slot| self.tasks.values().filter(of).any(|task| task.slot == slot && task.is_running());
+        let is_stuck = |task: &&Task| task.node.is_none() && self.now.since(task.delayed_until) >= UNPLACED_FOR;
+        self.tasks.values().filter(of).filter(is_stuck).filter(|task| !runs(task.slot)).count() as u64
     }
 
     /// Tasks of a service that run and are meant to.

@@ -123,7 +123,7 @@ impl Course {
             Answer::Tasks(Ok(tasks)) => {
                 let revert = ending.revert;
                 let retreat = self.way_back(&tasks, now);
-                if self.may_yield(&retreat) && (!revert || retreat == Retreat::Clear) {
+                if self.may_yield(&retreat, revert) && (!revert || retreat == Retreat::Clear) {
                     self.phase = Phase::Ending(ending);
                     return Step::End(self.end_of(revert));
                 }
@@ -131,7 +131,7 @@ impl Course {
                     self.phase = Phase::Watching(watch);
                     return Step::Pause(WATCH_PAUSE);
                 }
-                SwarmError::Moving
+                if self.rolls_out { SwarmError::OthersChange } else { SwarmError::Moving }
             }
             Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
             Answer::Updated(Err(SwarmError::OthersChange)) => {

@@ -325,7 +325,8 @@ fn a_move_is_not_ended_while_swarm_replaces_a_healthy_task_elsewhere() {
     let answers = vec![(1, tasks("BCd")), (1, found("ours", false)), (2, Answer::Paused), (2, tasks("BD"))];
     check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "end"]);
     // It is through: nothing of it is taken back, however long Swarm takes.
-    check(taken_over(migrate()), vec![(61, tasks("BCd"))], &["tasks", "unfinished"]);
+    check(taken_over(migrate()), vec![(61, tasks("BCd"))], &["tasks", "mark"]);
+    check(taken_over(migrate()), vec![(82, tasks("BCd"))], &["tasks", "unfinished"]);
     let raced = updated(SwarmError::Version { planned: 1, found: None });
     let answers = vec![(1, tasks("BC")), (1, raced), (1, Answer::Paused), (1, tasks("BCd")), (1, Answer::Paused)];
     check(taken_over(migrate()), answers, &["tasks", "end", "pause", "tasks", "pause", "tasks"]);

@@ -115,7 +115,7 @@ impl Course {
                 // What they publish from now on is for them to choose.
                 self.mark.publishes &= !found.changed;
                 // Our constraints must not stand in the way of somebody else's update.
-                if found.changed && watch.clear && self.may_yield(&Retreat::Clear) {
+                if found.changed && watch.clear && self.may_yield(&Retreat::Clear, false) {
                     let (state, detail) = (State::Superseded, Some(THEIRS.to_owned()));
                     let back_to = Some(watch);
                     return self.attempt(Ending { begun: now, revert: false, back_to, state, detail });
@@ -161,7 +161,7 @@ impl Course {
     fn saw_tasks(&mut self, watch: &mut Watch, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
         let progress = swarm::progress(&self.mark, tasks.iter().map(|(_, task)| task));
         let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
-        watch.clear = self.may_yield(&retreat);
+        watch.clear = self.may_yield(&retreat, false);
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
@@ -171,7 +171,9 @@ impl Course {
             self.deadline
         };
         let is_late = now.since(watch.begun) > limit;
-        let is_through = watch.clear || has(Bug::EndsWhileReplacing);
+        // What fails again and again beside what was moved rests between.
+        let is_through =
+            watch.clear || is_late && self.may_yield(&self.way_back(tasks, now), false) || has(Bug::EndsWhileReplacing);
         let is_decided = is_reached && progress.is_decided();
         // A move that is decided stands, though an old task may take its time to finish what it does. Somebody else's change
         // may have Swarm replace a task that runs elsewhere: our part stays until that is through.
@@ -186,8 +188,12 @@ impl Course {
             let detail = "no replacement came to run elsewhere: it runs where it ran before";
             return Some(self.come_to(State::Reverted, *watch, Some(detail.to_owned()), now));
         }
-        if is_late && is_decided {
-            let why = "all is moved, but Swarm replaces healthy tasks elsewhere: the spec is put back after that";
+        let is_waited_for = now.since(watch.begun) <= limit + RESTS_WITHIN;
+        if is_late && is_decided && !is_waited_for {
+            let why = match self.is_migration() {
+                true => "all is moved, but Swarm replaces healthy tasks elsewhere: the spec is put back after that",
+                false => "as many replicas run as are to, but an update that somebody else has made is not through yet",
+            };
             return Some(self.done(State::Unfinished, why.to_owned()));
         }
         // What was to go is gone, and nothing more is on its way: it is another replica that does not run.
@@ -201,7 +207,7 @@ impl Course {
         if is_late {
             let retreat = self.way_back(tasks, now);
             // A task that fails again and again rests between, which is when it can be taken back.
-            let is_waited_for = retreat == Retreat::Wait && now.since(watch.begun) <= limit + RESTS_WITHIN;
+            let is_waited_for = is_waited_for && (retreat == Retreat::Wait || is_decided);
             return if is_waited_for { None } else { Some(self.retreat(retreat, now)) };
         }
         let is_stranded = progress.old_leaving && is_stranded;

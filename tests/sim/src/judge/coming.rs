@@ -61,7 +61,7 @@ impl Judge {
         for (id, service) in &kit.services {
             let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
             let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
-            let is_over = is_over || self.waits_for_owner(id, service);
+            let is_over = is_over || self.waits_for_owner(id, service, kit);
             if !is_over && self.overdue.insert(id.clone()) {
                 self.broken(now, id, "its action does not end");
             }
@@ -75,15 +75,24 @@ impl Judge {
         }
     }
 
-    /// An owner's update has stopped half-way: whatever is changed would have Swarm go on with it.
-    fn waits_for_owner(&self, id: &ServiceId, service: &Service) -> bool {
+    /// An owner's update has stopped half-way, or no node takes what it has made: whatever is changed would have Swarm go on
+    /// with it.
+    fn waits_for_owner(&self, id: &ServiceId, service: &Service, kit: &SwarmKit) -> bool {
+        if self.authors.get(id) != Some(&Author::Owner) {
+            return false;
+        }
         let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
         // A scaling replaces nothing: what has stopped half-way was begun before their last change.
         let mark = service.spec["Labels"][MARK].as_str().and_then(|mark| serde_json::from_str::<Value>(mark).ok());
         let is_scaling = mark.is_some_and(|mark| mark["change"]["kind"] != "migrate");
-        service.update == UpdateState::Paused
-            && (is_rollout || is_scaling)
-            && self.authors.get(id) == Some(&Author::Owner)
+        match service.update {
+            UpdateState::Paused => is_rollout || is_scaling,
+            UpdateState::Updating => {
+                let is_unplaced = |task: &Task| task.service == *id && task.wanted && task.node.is_none();
+                is_scaling && kit.tasks.values().any(is_unplaced)
+            }
+            UpdateState::Settled | UpdateState::RollingBack => false,
+        }
     }
 
     /// What must have come about by the end.
@@ -91,7 +100,7 @@ impl Judge {
         for (id, service) in &kit.services {
             if !service.spec["Labels"][MARK].is_null() {
                 let is_late = self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN);
-                if is_late && !self.waits_for_owner(id, service) {
+                if is_late && !self.waits_for_owner(id, service, kit) {
                     self.broken(now, id, "its action has not ended");
                 }
                 continue;

@@ -85,6 +85,11 @@ impl Remembered {
         }
     }
 
+    /// Whether the action of that kind that began then has ended.
+    pub(super) fn has_ended(&self, service: &ServiceId, kind: ActionKind, begun: Timestamp) -> bool {
+        self.ends.get(&(service.clone(), kind)).is_some_and(|end| end.begun == begun)
+    }
+
     /// Whether this collector knows of an action of that kind that ended so lately.
     pub(super) fn is_cooling(
         &self,

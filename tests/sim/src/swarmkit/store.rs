@@ -172,6 +172,10 @@ pub enum Happened {
         service: ServiceId,
         /// Others of the service that run.
         left: u64,
+        /// The same with those that nobody reaches.
+        seem_left: u64,
+        /// Its slots in which nothing runs, and what is to has had no node for a while.
+        unplaced: u64,
         /// Whether another task of its slot runs.
         replaced: bool,
         /// Whether the manager takes one of its slot for running, though nobody reaches it.

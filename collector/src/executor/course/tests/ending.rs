@@ -1,4 +1,4 @@
-//! What is told of an action that has ended.
+//! When an action is ended, and what is told of one that has.
 
 use super::*;
 
@@ -61,4 +61,48 @@ fn where_what_was_moved_came_to_run_is_told_also_where_that_was_not_planned() {
     check([("b", 3), ("d", 9)], Some("d"));
     check([("b", 9), ("d", 9)], None);
     check([("b", 3), ("d", 0)], None);
+}
+
+#[test]
+fn a_move_is_over_once_what_fails_again_and_again_beside_it_begins_to_rest() {
+    let resting = |second| {
+        let resting = Task { desired_gone: false, ..task("c", TaskState::Starting, false).1 };
+        let moved = [task("b", TaskState::Running, true), task("c", TaskState::Running, true)];
+        (second, Answer::Tasks(Ok([moved.to_vec(), vec![("tr".parse().unwrap(), resting)]].concat())))
+    };
+    let fails = || vec![(61, tasks("BCc")), (61, found("ours", false)), (61, Answer::Paused)];
+    let answers = fails().into_iter().chain([resting(61), (61, Answer::Updated(Ok(())))]).collect();
+    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "end", "completed"]);
+    // By now it may start at any moment.
+    let answers = fails().into_iter().chain([resting(64)]).collect();
+    check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "pause"]);
+}
+
+#[test]
+fn a_scaling_is_not_ended_while_a_task_of_somebodys_update_has_no_node() {
+    let without_node = |slot: u64| {
+        let waiting = Task { node: None, ..task("x", TaskState::Starting, true).1 };
+        (format!("x{slot}").parse().unwrap(), Task { slot: Some(slot), ..waiting })
+    };
+    let seen = |nodes: &str, waiting: &[u64]| {
+        let Answer::Tasks(Ok(mut found)) = in_slots(tasks(nodes), &[1, 2, 3]) else { panic!("{nodes}") };
+        found.extend(waiting.iter().map(|slot| without_node(*slot)));
+        Answer::Tasks(Ok(found))
+    };
+    let check_late = |change: Change, nodes: &str, waiting: &[u64], expected: &[&str]| {
+        let late = DEADLINE.as_secs() + 2;
+        let rolls_out = [(0, seen("", waiting)), (0, found("ours", true)), (0, Answer::Paused)];
+        let looks = [(late, seen(nodes, waiting)), (late, seen(nodes, waiting))];
+        let steps = [&["tasks", "mark", "pause", "tasks"], expected].concat();
+        let answers = rolls_out.into_iter().chain(looks).take(steps.len() - 1).collect();
+        check(taken_over(mark(change)), answers, &steps);
+    };
+    let (up, down) = (|| Change::ScaleUp { to: 3 }, || Change::ScaleDown { to: 2 });
+    // Beside a healthy task, for which Swarm would keep it; and in place of one, which the next step would not wait for.
+    check_late(up(), "ABC", &[1], &["pause"]);
+    check_late(up(), "AB", &[1], &["tasks", "unfinished"]);
+    check_late(up(), "A", &[2, 3], &["tasks", "unfinished"]);
+    check_late(down(), "AB", &[1], &["tasks", "unfinished"]);
+    // The replica that was added has none, and goes: theirs are all there.
+    check_late(up(), "AB", &[3], &["tasks", "revert"]);
 }
