@@ -255,20 +255,19 @@ impl Course {
 
     /// Taking our part out is safe: nothing that is not healthy could be kept for what is. Of a scaling it is but the mark, and
     /// the replica that was added where it is taken back. Any change has Swarm begin somebody else's update anew: with the
-    /// next task before the last one runs, and with what waits for a node kept for the healthy one beside it. A move's
-    /// constraints may be what keeps their tasks from a node, and without them these are made anew.
+    /// next task before the last one runs, and with what waits for a node kept for the healthy one beside it. Constraints
+    /// may be what keeps their tasks from a node, and once these are taken out such tasks are made anew.
     fn may_yield(&self, retreat: &Retreat, takes_back: bool) -> bool {
-        if self.rolls_out && self.coming {
+        if self.is_migration() && *retreat != Retreat::Clear || self.rolls_out && self.coming {
             return false;
         }
-        if self.is_migration() {
-            return *retreat == Retreat::Clear;
-        }
+        let may_be_why = !self.mark.added().is_empty();
         !self.rolls_out
+            || may_be_why
             || match self.unplaced {
                 Unplaced::Nothing => true,
-                Unplaced::Replica => takes_back,
-                Unplaced::Theirs => has(Bug::HurriesOwner),
+                Unplaced::Surplus => takes_back && !self.is_migration(),
+                Unplaced::More => has(Bug::HurriesOwner),
             }
     }
 }

@@ -80,6 +80,9 @@ pub enum SwarmError {
     /// A replacement has come so far meanwhile that taking it back needs another way.
     #[error("a replacement was given a node in the meantime")]
     Moving,
+    /// No node takes a task of somebody else's update, which would begin anew at the cost of a healthy one.
+    #[error("no node takes a task of somebody else's update")]
+    OthersUnplaced,
     /// Somebody else's update is under way, or was.
     #[error("somebody else has changed the service in the meantime")]
     OthersChange,

@@ -41,17 +41,24 @@ pub struct End {
     pub revert: bool,
     /// Also while Swarm replaces tasks for somebody else's change: none is on its way.
     pub during_rollout: bool,
+    /// Only if a replica is taken back with it: that is the one which no node takes.
+    pub with_replica: bool,
 }
 
 /// The update that ends the action of this identifier: what the user's spec had is put back, and the mark taken away.
 ///
 /// # Errors
 /// [`SwarmError::Superseded`] when another mark or none is there; [`SwarmError::OthersChange`] where there is one that was
-/// not reckoned with, [`SwarmError::OthersPaused`] where it has stopped half-way.
+/// not reckoned with, [`SwarmError::OthersPaused`] where it has stopped half-way, [`SwarmError::OthersUnplaced`] where no replica
+/// would go that should.
 pub fn end(service: Value, id: &str, end: End) -> Result<Update, SwarmError> {
     let mark = ours(&service, id, end.during_rollout)?;
     let (version, mut spec) = parts(service)?;
+    let before = spec["Mode"].clone();
     undo(&mut spec, &mark, end.revert)?;
+    if end.with_replica && spec["Mode"] == before {
+        return Err(SwarmError::OthersUnplaced);
+    }
     Ok((version, spec))
 }
 

@@ -2,6 +2,7 @@
 //! the Swarm itself and shares no rule with the planner and its checks, but for which hours are quiet.
 
 mod coming;
+mod notes;
 mod remembered;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
 use crate::collector::Did;
 use crate::swarmkit::{Happened, Service, SwarmKit, Task};
+use notes::Notes;
 use remembered::Remembered;
 
 const MARK: &str = "swarmguard.action";
@@ -61,10 +63,10 @@ pub struct Judge {
     faults: BTreeMap<ServiceId, Timestamp>,
     /// Services of which every task that ran had its ports when their last action began.
     published: BTreeSet<ServiceId>,
-    /// Services whose last action is a move.
-    moved: BTreeSet<ServiceId>,
-    /// When each service's last action began.
-    begun: BTreeMap<ServiceId, Timestamp>,
+    /// When each service's last action began, and what it was.
+    begun: BTreeMap<ServiceId, (Timestamp, ActionKind)>,
+    /// Which of SwarmGuard's notes are void.
+    notes: Notes,
     /// What each collector has to remember of what was done.
     remembered: Remembered,
     /// What each owner wrote last; nothing where that cannot be told.
@@ -97,8 +99,8 @@ impl Judge {
             authors: BTreeMap::new(),
             faults: BTreeMap::new(),
             published: BTreeSet::new(),
-            moved: BTreeSet::new(),
             begun: BTreeMap::new(),
+            notes: Notes::default(),
             remembered: Remembered::default(),
             written: BTreeMap::new(),
             rolled_back: BTreeMap::new(),
@@ -128,6 +130,11 @@ impl Judge {
         self.written.insert(service.clone(), spec);
     }
 
+    /// After an owner's change.
+    pub fn changed(&mut self, service: &ServiceId, kit: &SwarmKit) {
+        self.notes.changed(service, kit);
+    }
+
     /// What an owner wrote last.
     #[must_use]
     pub fn written(&self, service: &ServiceId) -> Option<&Value> {
@@ -142,12 +149,14 @@ impl Judge {
     /// The collector of this number was started anew, and has lost its journal or not.
     pub fn restarted(&mut self, number: usize, is_lost: bool) {
         self.remembered.restarted(number, is_lost);
+        self.notes.restarted(number);
     }
 
     /// The collector of this number has read the Swarm.
     pub fn looked(&mut self, number: usize, kit: &SwarmKit, now: Timestamp) {
         let marked = kit.services.iter().filter(|(_, service)| !service.spec["Labels"][MARK].is_null());
         marked.for_each(|(id, _)| self.remembered.saw_mark(number, id, now));
+        self.notes.looked(number, kit);
         self.short_since.retain(|id, _| kit.services.contains_key(id));
         let running = kit.running_of_each();
         for (id, service) in &kit.services {
@@ -210,6 +219,9 @@ impl Judge {
         match did {
             Did::Began { action, before, seen_at } => {
                 self.remember(number, action, kit, now);
+                if action.kind() == ActionKind::ScaleDown {
+                    self.notes.gives_back(number, &action.trigger().service, before);
+                }
                 self.began(action, before, *seen_at, kit, now);
             }
             Did::Changed(service) => {
@@ -226,7 +238,8 @@ impl Judge {
                 self.broken(now, &service, format!("held back what the rules had planned: {text}"));
             }
             Did::Ended(service, kind, state) => {
-                let begun = self.begun.get(service).copied().unwrap_or_default();
+                let last = self.begun.get(service).copied();
+                let begun = last.map_or_else(Timestamp::default, |(begun, _)| begun);
                 let is_unreached = |task: &Task| {
                     task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at >= begun)
                 };
@@ -235,10 +248,10 @@ impl Judge {
                     self.broken(now, service, "its action ended with a replica that nobody reaches");
                 }
                 let is_marked = kit.services.get(service).is_some_and(|found| !found.spec["Labels"][MARK].is_null());
+                let is_last = last.is_some_and(|(_, last)| last == *kind);
                 // Whether the update that was to begin it was taken could not be told: it was not.
-                let has_begun =
-                    *state != State::Unfinished || is_marked || !self.remembered.has_ended(service, *kind, begun);
-                if has_begun {
+                let is_unknown = *state == State::Unfinished && !is_marked;
+                if !is_unknown || is_last && !self.remembered.has_ended(number, service, *kind, begun) {
                     self.remembered.ended(number, service, *kind, state, begun, now);
                 }
                 let place = if *state == State::Completed { 1 } else { 2 };
@@ -284,11 +297,7 @@ impl Judge {
         let trigger = action.trigger();
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
-        self.begun.insert(service.clone(), now);
-        match action {
-            Action::Migrate(_) => self.moved.insert(service.clone()),
-            Action::ScaleUp(_) | Action::ScaleDown(_) => self.moved.remove(service),
-        };
+        self.begun.insert(service.clone(), (now, action.kind()));
         let is_unreached = |task: &Task| {
             task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at < now)
         };
@@ -324,8 +333,7 @@ impl Judge {
                 self.broken(now, service, format!("from {had} to {has} replicas, and at least {min} are to stay"));
             }
             Action::ScaleDown(_) => {
-                let note: Option<Value> = labels[SCALED].as_str().and_then(|text| serde_json::from_str(text).ok());
-                let from = note.and_then(|note| note["from"].as_u64());
+                let from = notes::of(before).and_then(|note| note["from"].as_u64());
                 let chosen = number("swarmguard.min").is_some();
                 if !chosen && from.is_none_or(|from| has < from) {
                     self.broken(now, service, "a replica was taken that its owner asked for");
@@ -391,7 +399,8 @@ impl Judge {
                 let is_known = self.published.contains(service);
                 // A move's constraints may be why no node takes the owner's task: they are taken out, though Swarm then begins
                 // the owner's update anew, with its next replica before that one runs.
-                let held_up = if self.moved.contains(service) { *unplaced } else { 0 };
+                let last = self.begun.get(service).map(|(_, kind)| *kind);
+                let held_up = if last == Some(ActionKind::Migrate) { *unplaced } else { 0 };
                 let at_a_time = kit.services.get(service).map_or(0, Service::stopped_at_a_time);
                 let next = (seem_left + held_up).saturating_add(at_a_time);
                 (service, left, next, *replaced || *seems_replaced && !is_known, outdated)

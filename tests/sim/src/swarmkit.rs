@@ -273,7 +273,7 @@ impl SwarmKit {
             let replaced = self.tasks.values().filter(serves).any(|other| other.slot == slot);
             let seems = |other: &Task| other.service == service && other.slot == slot && other.is_running();
             let seems_replaced = self.tasks.values().any(seems);
-            let (seem_left, unplaced) = (self.running(&service), self.unplaced(&service));
+            let (seem_left, unplaced) = (self.running(&service), self.unplaced(&service, slot));
             let outdated = self.services.get(&service).is_some_and(|found| found.template != template);
             self.happened.push(Happened::Stopped {
                 task: id.clone(),
@@ -288,12 +288,14 @@ impl SwarmKit {
         }
     }
 
-    /// Replicas of which nothing runs, since what is to has had no node for a while.
-    fn unplaced(&self, service: &ServiceId) -> u64 {
-        let of = |task: &&Task| task.service == *service && task.wanted;
+    /// Replicas of which nothing runs, since what is to has had no node for a while; `but` that one left out.
+    fn unplaced(&self, service: &ServiceId, but: u64) -> u64 {
+        let of = |task: &&Task| task.service == *service && task.wanted && task.slot != but;
         let runs = |slot| self.tasks.values().filter(of).any(|task| task.slot == slot && task.is_running());
-        let is_stuck = |task: &&Task| task.node.is_none() && self.now.since(task.delayed_until) >= UNPLACED_FOR;
-        self.tasks.values().filter(of).filter(is_stuck).filter(|task| !runs(task.slot)).count() as u64
+        let is_stuck =
+            |task: &&Task| task.node.is_none() && !self.waits(task) && self.now.since(task.made_at) >= UNPLACED_FOR;
+        let stuck = self.tasks.values().filter(of).filter(is_stuck).map(|task| task.slot);
+        stuck.filter(|slot| !runs(*slot)).collect::<BTreeSet<u64>>().len() as u64
     }
 
     /// Tasks of a service that run and are meant to.
@@ -332,6 +334,7 @@ impl SwarmKit {
             due: None,
             hopeless,
             portless_since: is_portless.then_some(self.now),
+            made_at: self.now,
             delayed_until: self.now + delay,
             waits_for: Vec::new(),
         };

@@ -150,7 +150,7 @@ impl World {
             judge.wrote(&id, Some(spec.clone()), BEGINNING);
             kit.create(id, spec, hopeless_percent);
         }
-        let managers = Managers::new(count, || Collector::new(policy.clone(), rng.fork(), BEGINNING));
+        let managers = Managers::new(count, |started_at| Collector::new(policy.clone(), rng.fork(), started_at));
         let tick = if script.is_day { Duration::from_secs(rng.between(30, 60)) } else { Duration::from_secs(1) };
         Self {
             now: BEGINNING,

@@ -6,6 +6,7 @@ use swarmguard_planner::facts::Task;
 use swarmguard_planner::planted::{Bug, has};
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
+use super::seen::Unplaced;
 use super::{Answer, Course, Phase, RETREAT_MAX, Step, THEIRS, UPDATE_MAX, UPDATE_PAUSE, Watch, describe};
 use crate::journal::State;
 use crate::swarm::spec::End;
@@ -106,7 +107,8 @@ impl Course {
     }
 
     fn end_of(&self, revert: bool) -> End {
-        End { revert, during_rollout: self.rolls_out }
+        let with_replica = self.rolls_out && !self.is_migration() && self.unplaced != Unplaced::Nothing;
+        End { revert, during_rollout: self.rolls_out, with_replica }
     }
 
     /// Since the tasks were read last a replacement may have been given a node, or somebody may have changed the service:
@@ -131,7 +133,10 @@ impl Course {
                     self.phase = Phase::Watching(watch);
                     return Step::Pause(WATCH_PAUSE);
                 }
-                if self.rolls_out { SwarmError::OthersChange } else { SwarmError::Moving }
+                match self.unplaced {
+                    Unplaced::Surplus | Unplaced::More if self.rolls_out => SwarmError::OthersUnplaced,
+                    Unplaced::Nothing | Unplaced::Surplus | Unplaced::More => SwarmError::Moving,
+                }
             }
             Answer::Updated(Ok(())) => return self.done(ending.state, ending.detail),
             Answer::Updated(Err(SwarmError::OthersChange)) => {

@@ -24,10 +24,10 @@ const RESTING_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unplaced {
     Nothing,
-    /// One replica, which would be the first to go.
-    Replica,
-    /// A task beside one that has a node, or more than one replica.
-    Theirs,
+    /// What one replica has, which would be the first to go were there to be one fewer.
+    Surplus,
+    /// A task beside one that has a node, or those of more than one replica.
+    More,
 }
 
 impl Unplaced {
@@ -37,11 +37,15 @@ impl Unplaced {
             .filter(|(_, task)| task.is_unready() && task.node.is_none())
             .map(|(_, task)| task.slot)
             .collect();
-        let has_node = |slot| tasks.iter().any(|(_, task)| task.slot == slot && task.is_alive() && task.node.is_some());
+        let has_node = |slot| {
+            tasks
+                .iter()
+                .any(|(_, task)| task.slot == slot && task.is_alive() && !task.desired_gone && task.node.is_some())
+        };
         match slots.first() {
             None => Self::Nothing,
-            Some(slot) if slots.len() == 1 && !has_node(*slot) => Self::Replica,
-            Some(_) => Self::Theirs,
+            Some(slot) if slots.len() == 1 && !has_node(*slot) => Self::Surplus,
+            Some(_) => Self::More,
         }
     }
 }

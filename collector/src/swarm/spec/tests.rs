@@ -25,7 +25,7 @@ fn migrate() -> Change {
 }
 
 fn end_of(revert: bool, during_rollout: bool) -> End {
-    End { revert, during_rollout }
+    End { revert, during_rollout, with_replica: false }
 }
 
 /// The user's spec with an action applied, and its mark.
@@ -194,6 +194,19 @@ fn a_scaling_is_not_ended_in_the_middle_of_an_update_that_was_begun_before_the_u
     check(json!("updating"), |ended| matches!(ended, Err(SwarmError::OthersChange)));
     check(json!("completed"), Result::is_ok);
     check(Value::Null, Result::is_ok);
+}
+
+#[test]
+fn what_is_to_end_only_with_a_replica_does_not_where_the_user_chose_their_number() {
+    let (scaled, mark) = applied(&json!({"Mode": {"Replicated": {"Replicas": 2}}}), Change::ScaleUp { to: 3 });
+    let with_replica = End { with_replica: true, ..end_of(true, true) };
+    let ended = |replicas: u64| {
+        let mut spec = scaled.clone();
+        spec["Mode"]["Replicated"]["Replicas"] = json!(replicas);
+        end(json!({"Version": {"Index": 3}, "Spec": spec}), &mark.id, with_replica)
+    };
+    assert_eq!(ended(3).unwrap().1["Mode"]["Replicated"]["Replicas"], 2);
+    assert!(matches!(ended(2), Err(SwarmError::OthersUnplaced)));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! What must come about: an action ends, who could be helped is, a replica that a move has cost comes back, and in the end
 //! each service has its owner's spec.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use swarmguard_planner::facts::UpdateState;
 use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
-use super::{Author, Judge, MARK, SCALED};
+use super::{Author, Judge, MARK, SCALED, notes};
 use crate::swarmkit::{Service, SwarmKit, Task};
 
 /// An action may take so long from its first update to its mark's end while nothing goes wrong: the deadline, a retreat and
@@ -59,7 +60,8 @@ impl Judge {
     /// Actions that should be over by now, since nothing has gone wrong for long.
     pub fn overdue(&mut self, kit: &SwarmKit, disturbed_until: Timestamp, now: Timestamp) {
         for (id, service) in &kit.services {
-            let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
+            let begun = self.begun.get(id).map_or_else(Timestamp::default, |(begun, _)| *begun);
+            let since = begun.max(disturbed_until);
             let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
             let is_over = is_over || self.waits_for_owner(id, service, kit);
             if !is_over && self.overdue.insert(id.clone()) {
@@ -84,14 +86,22 @@ impl Judge {
         let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
         // A scaling replaces nothing: what has stopped half-way was begun before their last change.
         let mark = service.spec["Labels"][MARK].as_str().and_then(|mark| serde_json::from_str::<Value>(mark).ok());
-        let is_scaling = mark.is_some_and(|mark| mark["change"]["kind"] != "migrate");
+        let change = mark.map(|mark| mark["change"].clone()).unwrap_or_default();
+        let is_scaling = change["kind"] != "migrate";
         match service.update {
             UpdateState::Paused => is_rollout || is_scaling,
-            UpdateState::Updating => {
-                let is_unplaced = |task: &Task| task.service == *id && task.wanted && task.node.is_none();
-                is_scaling && kit.tasks.values().any(is_unplaced)
+            // Of what has no constraints Swarm keeps what waits; a move's may be why it does. One replica that waits is taken
+            // back, if SwarmGuard has added one.
+            UpdateState::Updating if is_scaling || change["added"] == json!([]) => {
+                let of = |task: &&Task| task.service == *id && task.wanted && task.is_alive();
+                let waiting: BTreeSet<u64> =
+                    kit.tasks.values().filter(of).filter(|task| task.node.is_none()).map(|task| task.slot).collect();
+                let has_node = |task: &Task| task.node.is_some() && waiting.contains(&task.slot);
+                let is_ours = change["kind"] == "scale_up" && change["to"] == service.replicas();
+                let is_given_back = is_ours && waiting.len() == 1 && !kit.tasks.values().filter(of).any(has_node);
+                !waiting.is_empty() && !is_given_back
             }
-            UpdateState::Settled | UpdateState::RollingBack => false,
+            UpdateState::Updating | UpdateState::Settled | UpdateState::RollingBack => false,
         }
     }
 
@@ -99,18 +109,17 @@ impl Judge {
     pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], busy: &[ServiceId], now: Timestamp) {
         for (id, service) in &kit.services {
             if !service.spec["Labels"][MARK].is_null() {
-                let is_late = self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN);
+                let is_late = self.begun.get(id).is_none_or(|(begun, _)| now.since(*begun) > ENDS_WITHIN);
                 if is_late && !self.waits_for_owner(id, service, kit) {
                     self.broken(now, id, "its action has not ended");
                 }
                 continue;
             }
             let Some(written) = self.written(id) else { continue };
-            let note: Option<Value> =
-                service.spec["Labels"][SCALED].as_str().and_then(|text| serde_json::from_str(text).ok());
             let (found, wanted) = (service.replicas(), written["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(0));
-            let explained =
-                note.is_some_and(|note| note["to"] == found) || !written["Labels"]["swarmguard.min"].is_null();
+            let explained = notes::of(&service.spec).is_some_and(|note| note["to"] == found)
+                || !written["Labels"]["swarmguard.min"].is_null();
+            let explained = explained || found < wanted && self.notes.is_unseen(id);
             if found != wanted && !explained {
                 self.broken(
                     now,

@@ -85,9 +85,10 @@ impl Remembered {
         }
     }
 
-    /// Whether the action of that kind that began then has ended.
-    pub(super) fn has_ended(&self, service: &ServiceId, kind: ActionKind, begun: Timestamp) -> bool {
-        self.ends.get(&(service.clone(), kind)).is_some_and(|end| end.begun == begun)
+    /// Whether the action of that kind that began then has ended, and this collector has not just ended it once more.
+    pub(super) fn has_ended(&self, number: usize, service: &ServiceId, kind: ActionKind, begun: Timestamp) -> bool {
+        let is_known = self.ends.get(&(service.clone(), kind)).is_some_and(|end| end.begun == begun);
+        is_known && !self.taken_out.contains(&(number, service.clone()))
     }
 
     /// Whether this collector knows of an action of that kind that ended so lately.

@@ -25,10 +25,9 @@ impl SwarmKit {
         let seen = up && reachable;
         machine.due = (!seen || !machine.node.ready).then(|| now + if seen { Duration::ZERO } else { NODE_DOWN_AFTER });
         if !up {
-            // What ran there is gone, though nobody is told yet.
-            for task in self.tasks.values_mut().filter(|task| task.node.as_ref() == Some(node)) {
-                task.due = None;
-            }
+            // What ran there is gone, though nobody is told before it is back.
+            let here = self.tasks.values_mut().filter(|task| task.node.as_ref() == Some(node) && task.is_alive());
+            here.for_each(|task| task.due = Some((now, TaskState::Ended)));
         }
         self.take(node);
     }
@@ -89,7 +88,7 @@ impl SwarmKit {
                     // The manager gives them up; their states stay as they were said last.
                     task.wanted = false;
                 } else if !task.wanted || task.due.is_none() && task.state == TaskState::Starting {
-                    task.state = TaskState::Ended;
+                    (task.state, task.due) = (TaskState::Ended, None);
                     self.happened.push(Happened::Ends(task_id.clone()));
                 }
             }

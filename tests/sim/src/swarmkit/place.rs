@@ -46,7 +46,8 @@ impl SwarmKit {
         }
     }
 
-    fn waits(&self, task: &Task) -> bool {
+    /// Whether it is to run after another, which has not ended yet.
+    pub(super) fn waits(&self, task: &Task) -> bool {
         task.waits_for.iter().any(|old| self.tasks.get(old).is_some_and(Task::is_alive))
     }
 

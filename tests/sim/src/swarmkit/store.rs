@@ -35,6 +35,8 @@ pub struct Task {
     pub hopeless: bool,
     /// Since when it is clear that it never gets the ports it should publish.
     pub portless_since: Option<Timestamp>,
+    /// When it was made.
+    pub(super) made_at: Timestamp,
     /// Until then it is held back (its desired state is `READY`): it is started anew, or has a node to wait for.
     pub(super) delayed_until: Timestamp,
     /// Nor before these have ended.
@@ -54,7 +56,8 @@ impl Task {
         self.wanted && self.delayed_until > now
     }
 
-    pub(super) fn is_alive(&self) -> bool {
+    /// Whether it has not ended.
+    pub fn is_alive(&self) -> bool {
         self.state != TaskState::Ended
     }
 }

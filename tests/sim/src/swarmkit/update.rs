@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
 use swarmguard_planner::facts::{TaskState, UpdateState};
 use swarmguard_wire::{NodeId, ServiceId, TaskId};
 
@@ -14,6 +15,18 @@ const MONITOR: Duration = Duration::from_secs(5);
 
 /// The tasks of a service by slot, those that are to go left out.
 type Slots = BTreeMap<u64, Vec<TaskId>>;
+
+/// Whether two placements are one; on its way to the manager a list without entries is as good as none.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let without = |placement: &Value| {
+        let mut placement = placement.clone();
+        if placement["Constraints"].as_array().is_some_and(Vec::is_empty) {
+            placement.as_object_mut().and_then(|placement| placement.remove("Constraints"));
+        }
+        placement
+    };
+    one == other || without(one) == without(other)
+}
 
 impl SwarmKit {
     /// A new spec cancels the update before it: every slot is looked at anew.
@@ -195,7 +208,8 @@ impl SwarmKit {
     /// the constraints.
     fn is_dirty(&self, service: &Service, task: &TaskId) -> bool {
         let Some(task) = self.tasks.get(task) else { return false };
-        task.template != service.template || task.placement != *service.placement() && !self.still_meets(service, task)
+        task.template != service.template
+            || !is_same(&task.placement, service.placement()) && !self.still_meets(service, task)
     }
 
     fn still_meets(&self, service: &Service, task: &Task) -> bool {

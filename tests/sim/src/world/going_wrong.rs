@@ -214,5 +214,6 @@ impl World {
         self.judge.wrote(&service, written, self.now);
         self.judge.fault(&service, self.now);
         let _ = self.kit.update(&service, version, spec);
+        self.judge.changed(&service, &self.kit);
     }
 }

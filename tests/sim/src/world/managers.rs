@@ -6,6 +6,7 @@ use swarmguard_planner::facts::Leader;
 use swarmguard_planner::memory::Past;
 use swarmguard_wire::{Name, Timestamp};
 
+use super::BEGINNING;
 use crate::collector::{Collector, Unreliable};
 use crate::rng::Rng;
 
@@ -48,9 +49,11 @@ impl Seat {
 }
 
 impl Managers {
-    pub(super) fn new(count: usize, mut collector: impl FnMut() -> Collector) -> Self {
-        let seat = |_| Seat {
-            collector: Some(collector()),
+    pub(super) fn new(count: usize, mut collector: impl FnMut(Timestamp) -> Collector) -> Self {
+        // Actions are called after the millisecond in which a collector has started.
+        let started_at = |number: usize| BEGINNING + Duration::from_millis(number as u64);
+        let seat = |number| Seat {
+            collector: Some(collector(started_at(number))),
             journal: Vec::new(),
             asleep_until: Timestamp::default(),
             is_connected: true,

@@ -79,6 +79,25 @@ fn a_move_is_over_once_what_fails_again_and_again_beside_it_begins_to_rest() {
 }
 
 #[test]
+fn a_move_ends_though_a_task_of_somebodys_update_has_no_node_only_while_its_constraints_may_be_why() {
+    let check_with = |added: &[&str], expected: &str| {
+        let (source, target) = ("a".parse().unwrap(), "c".parse().unwrap());
+        let added = added.iter().map(|constraint| (*constraint).to_owned()).collect();
+        let moving = mark(Change::Migrate { source, target, added });
+        let waits = || {
+            let waiting = Task { node: None, ..task("x", TaskState::Starting, true).1 };
+            let Answer::Tasks(Ok(mut found)) = tasks("AB") else { panic!() };
+            found.push(("tx".parse().unwrap(), waiting));
+            Answer::Tasks(Ok(found))
+        };
+        let answers = vec![(1, waits()), (1, found("ours", true)), (1, Answer::Paused), (62, waits()), (62, waits())];
+        check(taken_over(moving), answers, &["tasks", "mark", "pause", "tasks", "tasks", expected]);
+    };
+    check_with(&["node.id!=a"], "revert");
+    check_with(&[], "unfinished");
+}
+
+#[test]
 fn a_scaling_is_not_ended_while_a_task_of_somebodys_update_has_no_node() {
     let without_node = |slot: u64| {
         let waiting = Task { node: None, ..task("x", TaskState::Starting, true).1 };
@@ -103,6 +122,7 @@ fn a_scaling_is_not_ended_while_a_task_of_somebodys_update_has_no_node() {
     check_late(up(), "AB", &[1], &["tasks", "unfinished"]);
     check_late(up(), "A", &[2, 3], &["tasks", "unfinished"]);
     check_late(down(), "AB", &[1], &["tasks", "unfinished"]);
-    // The replica that was added has none, and goes: theirs are all there.
+    check_late(down(), "B", &[1], &["tasks", "unfinished"]);
+    // One replica has none, and goes.
     check_late(up(), "AB", &[3], &["tasks", "revert"]);
 }

@@ -1,0 +1,67 @@
+//! Which notes of replicas that were added are void: their owner has changed the number since.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use swarmguard_wire::ServiceId;
+
+use super::SCALED;
+use crate::swarmkit::SwarmKit;
+
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// Services' notes that are void, each with the collectors that have seen another number than the noted one.
+    voided: BTreeMap<ServiceId, (Value, BTreeSet<usize>)>,
+    /// Those that gave a replica back by a collector that has not: the number had come to be the noted one again.
+    unseen: BTreeSet<ServiceId>,
+}
+
+impl Notes {
+    /// After an owner's change.
+    pub(super) fn changed(&mut self, service: &ServiceId, kit: &SwarmKit) {
+        let Some(note) = void(service, kit) else { return };
+        if self.voided.get(service).is_none_or(|(known, _)| *known != note) {
+            self.voided.insert(service.clone(), (note, BTreeSet::new()));
+        }
+    }
+
+    /// The collector of this number has read the Swarm.
+    pub(super) fn looked(&mut self, number: usize, kit: &SwarmKit) {
+        for (service, (note, seen_by)) in &mut self.voided {
+            if void(service, kit).as_ref() == Some(note) {
+                seen_by.insert(number);
+            }
+        }
+    }
+
+    /// What it saw is in no journal.
+    pub(super) fn restarted(&mut self, number: usize) {
+        for (_, seen_by) in self.voided.values_mut() {
+            seen_by.remove(&number);
+        }
+    }
+
+    /// A collector takes a replica away from a service that had this spec.
+    pub(super) fn gives_back(&mut self, number: usize, service: &ServiceId, before: &Value) {
+        let Some((note, seen_by)) = self.voided.get(service) else { return };
+        if of(before).as_ref() == Some(note) && !seen_by.contains(&number) {
+            self.unseen.insert(service.clone());
+        }
+    }
+
+    /// Whether a replica that its owner asked for may be gone, since nobody could tell.
+    pub(super) fn is_unseen(&self, service: &ServiceId) -> bool {
+        self.unseen.contains(service)
+    }
+}
+
+/// The note of a service that has another number than the noted one.
+fn void(service: &ServiceId, kit: &SwarmKit) -> Option<Value> {
+    let found = kit.services.get(service)?;
+    of(&found.spec).filter(|note| note["to"] != found.replicas())
+}
+
+/// How many replicas SwarmGuard has noted in a spec.
+pub(super) fn of(spec: &Value) -> Option<Value> {
+    serde_json::from_str(spec["Labels"][SCALED].as_str()?).ok()
+}
