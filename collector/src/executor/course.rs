@@ -114,6 +114,8 @@ pub struct Course {
     placed: bool,
     /// Tasks were on their way to run, those included that have just been made.
     coming: bool,
+    /// The same of somebody else's update: those may take longer.
+    theirs_coming: bool,
     /// Which tasks have no node, when last looked at.
     unplaced: Unplaced,
     /// Since when those that have no node wait for one.
@@ -161,6 +163,7 @@ impl Course {
             rolls_out: false,
             placed: false,
             coming: false,
+            theirs_coming: false,
             unplaced: Unplaced::Nothing,
             waiting: BTreeMap::new(),
             untaken: BTreeMap::new(),
@@ -258,7 +261,7 @@ impl Course {
     /// next task before the last one runs, and with what waits for a node kept for the healthy one beside it. Constraints
     /// may be what keeps their tasks from a node, and once these are taken out such tasks are made anew.
     fn may_yield(&self, retreat: &Retreat, takes_back: bool) -> bool {
-        if self.is_migration() && *retreat != Retreat::Clear || self.rolls_out && self.coming {
+        if self.is_migration() && *retreat != Retreat::Clear || self.rolls_out && self.theirs_coming {
             return false;
         }
         let may_be_why = !self.mark.added().is_empty();

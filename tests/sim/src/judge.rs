@@ -238,8 +238,7 @@ impl Judge {
                 self.broken(now, &service, format!("held back what the rules had planned: {text}"));
             }
             Did::Ended(service, kind, state) => {
-                let last = self.begun.get(service).copied();
-                let begun = last.map_or_else(Timestamp::default, |(begun, _)| begun);
+                let begun = self.begun.get(service).map_or_else(Timestamp::default, |(begun, _)| *begun);
                 let is_unreached = |task: &Task| {
                     task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at >= begun)
                 };
@@ -247,13 +246,7 @@ impl Judge {
                 if is_over && kit.tasks.values().any(is_unreached) {
                     self.broken(now, service, "its action ended with a replica that nobody reaches");
                 }
-                let is_marked = kit.services.get(service).is_some_and(|found| !found.spec["Labels"][MARK].is_null());
-                let is_last = last.is_some_and(|(_, last)| last == *kind);
-                // Whether the update that was to begin it was taken could not be told: it was not.
-                let is_unknown = *state == State::Unfinished && !is_marked;
-                if !is_unknown || is_last && !self.remembered.has_ended(number, service, *kind, begun) {
-                    self.remembered.ended(number, service, *kind, state, begun, now);
-                }
+                self.remembered.ended(number, service, *kind, state, begun, now);
                 let place = if *state == State::Completed { 1 } else { 2 };
                 self.actions[place] += 1;
             }

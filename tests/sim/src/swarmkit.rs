@@ -25,7 +25,7 @@ pub use store::{Happened, Machine, Service, Task, plain_node};
 pub const RESTART_DELAY: Duration = Duration::from_secs(5);
 
 /// What has had no node for so long is not about to get one.
-const UNPLACED_FOR: Duration = Duration::from_secs(3);
+const UNPLACED_FOR: Duration = Duration::from_secs(20);
 
 /// A node is missed after three heartbeats of five seconds.
 pub const NODE_DOWN_AFTER: Duration = Duration::from_secs(15);

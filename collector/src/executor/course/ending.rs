@@ -107,7 +107,7 @@ impl Course {
     }
 
     fn end_of(&self, revert: bool) -> End {
-        let with_replica = self.rolls_out && !self.is_migration() && self.unplaced != Unplaced::Nothing;
+        let with_replica = self.rolls_out && !self.is_migration() && self.unplaced == Unplaced::Surplus;
         End { revert, during_rollout: self.rolls_out, with_replica }
     }
 

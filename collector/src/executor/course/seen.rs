@@ -13,6 +13,9 @@ use crate::swarm::{self, Retreat};
 /// A task that has no node for so long is not on its way: nothing takes it.
 const PLACED_MAX: Duration = Duration::from_secs(3);
 
+/// One of somebody else's update has none either while a new leader does not hear from any yet, for up to 15 s.
+const THEIRS_PLACED_MAX: Duration = Duration::from_secs(20);
+
 /// A node takes what it is given within milliseconds. One that does not for so long has lost its manager, though Swarm may
 /// hear its heartbeats for up to 15 s more.
 const ACCEPTED_MAX: Duration = Duration::from_secs(2);
@@ -62,8 +65,7 @@ impl Course {
         let is_after = |task: &Task| {
             tasks.iter().any(|(_, other)| other.slot == task.slot && other.is_alive() && other.desired_gone)
         };
-        let counts = |task: &Task| !is_after(task) || has(Bug::IgnoresStopping);
-        let since = |id, task| self.waiting.get(id).copied().filter(|_| counts(task)).unwrap_or(now);
+        let since = |id, task| self.waiting.get(id).copied().filter(|_| !is_after(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());
         self.waiting = waiting.map(|(id, task)| (id.clone(), since(id, task))).collect();
         // One that was there before anybody looked may start at any moment.
@@ -73,7 +75,8 @@ impl Course {
         let held_back = unready().filter(|(_, task)| task.node.is_some() && !task.desired_running);
         self.resting = held_back.map(|(id, _)| (id.clone(), first_seen(id))).collect();
         self.seen_at = Some(now);
-        self.coming = self.placed || self.waiting.values().any(|since| now.since(*since) < PLACED_MAX);
+        let is_placed_within = |max| self.placed || self.waiting.values().any(|since| now.since(*since) < max);
+        (self.coming, self.theirs_coming) = (is_placed_within(PLACED_MAX), is_placed_within(THEIRS_PLACED_MAX));
         // What starts may fail and start anew on another node the next moment: there it would be kept for the healthy one.
         let all = || tasks.iter().map(|(_, task)| task);
         let is_unsteady = all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));

@@ -14,9 +14,6 @@ use crate::swarmkit::SwarmKit;
 /// An hour, less what passes between a decision and its first update.
 const HOUR: Duration = Duration::from_secs(3_590);
 
-/// Swarm's answer to an update comes within so long.
-const HEARD_WITHIN: Duration = Duration::from_millis(100);
-
 /// The end of an action.
 #[derive(Debug, Clone, Copy)]
 struct End {
@@ -85,12 +82,6 @@ impl Remembered {
         }
     }
 
-    /// Whether the action of that kind that began then has ended, and this collector has not just ended it once more.
-    pub(super) fn has_ended(&self, number: usize, service: &ServiceId, kind: ActionKind, begun: Timestamp) -> bool {
-        let is_known = self.ends.get(&(service.clone(), kind)).is_some_and(|end| end.begun == begun);
-        is_known && !self.taken_out.contains(&(number, service.clone()))
-    }
-
     /// Whether this collector knows of an action of that kind that ended so lately.
     pub(super) fn is_cooling(
         &self,
@@ -101,10 +92,10 @@ impl Remembered {
         now: Timestamp,
     ) -> bool {
         let Some(end) = self.ends.get(&(service.clone(), kind)) else { return false };
-        let saw = self.marks.get(&(number, service.clone())).is_some_and(|seen| *seen >= end.begun);
-        // The mark is gone a moment before the collector that took it away has heard so.
-        let length = if end.by == Some(number) { length } else { length.saturating_sub(HEARD_WITHIN) };
-        (end.by == Some(number) || saw) && now.since(end.at) < length
+        // Of another's action it knows no more than when it saw its mark last.
+        let saw = || self.marks.get(&(number, service.clone())).filter(|seen| **seen >= end.begun).copied();
+        let known = if end.by == Some(number) { Some(end.at) } else { saw() };
+        known.is_some_and(|known| now.since(known) < length)
     }
 
     /// One more began; how many of this collector's did within an hour.
