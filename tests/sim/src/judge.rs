@@ -154,8 +154,8 @@ impl Judge {
 
     /// The collector of this number has read the Swarm.
     pub fn looked(&mut self, number: usize, kit: &SwarmKit, now: Timestamp) {
-        let marked = kit.services.iter().filter(|(_, service)| !service.spec["Labels"][MARK].is_null());
-        marked.for_each(|(id, _)| self.remembered.saw_mark(number, id, now));
+        let marked = kit.services.iter().filter_map(|(id, service)| Some((id, kind_of_mark(&service.spec)?)));
+        marked.for_each(|(id, kind)| self.remembered.saw_mark(number, id, kind, now));
         self.notes.looked(number, kit);
         self.short_since.retain(|id, _| kit.services.contains_key(id));
         let running = kit.running_of_each();
@@ -413,5 +413,16 @@ impl Judge {
         if is_ours && !replaced && !outdated && *left < wanted && !excused {
             self.broken(now, service, format!("a healthy task was taken away: {left} of {wanted} replicas run"));
         }
+    }
+}
+
+/// Of which action a spec has the mark.
+fn kind_of_mark(spec: &Value) -> Option<ActionKind> {
+    let mark: Value = serde_json::from_str(spec["Labels"][MARK].as_str()?).ok()?;
+    match mark["change"]["kind"].as_str()? {
+        "migrate" => Some(ActionKind::Migrate),
+        "scale_up" => Some(ActionKind::ScaleUp),
+        "scale_down" => Some(ActionKind::ScaleDown),
+        _ => None,
     }
 }

@@ -27,8 +27,8 @@ struct End {
 pub(super) struct Remembered {
     /// The last of each kind on each service.
     ends: BTreeMap<(ServiceId, ActionKind), End>,
-    /// When each collector saw the mark of an action on each service last.
-    marks: BTreeMap<(usize, ServiceId), Timestamp>,
+    /// When each collector saw the mark of an action of each kind on each service last.
+    marks: BTreeMap<(usize, ServiceId, ActionKind), Timestamp>,
     /// When each collector's actions began.
     begun: BTreeMap<usize, VecDeque<Timestamp>>,
     /// Services whose mark each collector took out, of actions whose end it has not heard of yet.
@@ -40,7 +40,7 @@ pub(super) struct Remembered {
 impl Remembered {
     pub(super) fn restarted(&mut self, number: usize, is_lost: bool) {
         // What it saw others do is in no journal.
-        self.marks.retain(|(seen_by, _), _| *seen_by != number);
+        self.marks.retain(|(seen_by, ..), _| *seen_by != number);
         self.taken_out.retain(|(by, _)| *by != number);
         if is_lost {
             self.ends.values_mut().filter(|end| end.by == Some(number)).for_each(|end| end.by = None);
@@ -49,8 +49,8 @@ impl Remembered {
         }
     }
 
-    pub(super) fn saw_mark(&mut self, number: usize, service: &ServiceId, now: Timestamp) {
-        self.marks.insert((number, service.clone()), now);
+    pub(super) fn saw_mark(&mut self, number: usize, service: &ServiceId, kind: ActionKind, now: Timestamp) {
+        self.marks.insert((number, service.clone(), kind), now);
     }
 
     /// A collector ended an action, and Swarm took that.
@@ -93,7 +93,7 @@ impl Remembered {
     ) -> bool {
         let Some(end) = self.ends.get(&(service.clone(), kind)) else { return false };
         // Of another's action it knows no more than when it saw its mark last.
-        let saw = || self.marks.get(&(number, service.clone())).filter(|seen| **seen >= end.begun).copied();
+        let saw = || self.marks.get(&(number, service.clone(), kind)).filter(|seen| **seen >= end.begun).copied();
         let known = if end.by == Some(number) { Some(end.at) } else { saw() };
         known.is_some_and(|known| now.since(known) < length)
     }
