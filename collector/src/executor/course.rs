@@ -110,6 +110,8 @@ pub struct Course {
     changed: bool,
     /// Swarm replaces tasks for that change.
     rolls_out: bool,
+    /// It did so once, and may yet where they have made another change since.
+    rolled_out: bool,
     /// A task that has a node was on its way to run, when last looked at.
     placed: bool,
     /// Tasks were on their way to run, those included that have just been made.
@@ -161,6 +163,7 @@ impl Course {
             kept: BTreeSet::new(),
             changed: false,
             rolls_out: false,
+            rolled_out: false,
             placed: false,
             coming: false,
             theirs_coming: false,
@@ -196,6 +199,7 @@ impl Course {
             | Answer::Paused) => other,
         };
         self.asked_at = Some(now);
+        self.rolled_out |= self.rolls_out;
         match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Beginning => self.begun(answer, now),
             Phase::Doubting(error) => self.doubt(error, answer, now),

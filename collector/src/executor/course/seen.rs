@@ -121,14 +121,15 @@ impl Course {
         tasks.iter().any(|(id, task)| waits(id, task) && is_alone(task.slot))
     }
 
-    /// How it can be taken back. Where nothing else helps, a task that has just begun to rest is in nobody's way: with the spec
-    /// as it was Swarm keeps the one that it wants to run rather than one that it holds back (SwarmKit's updater), and drops
-    /// this one.
+    /// How it can be taken back; where nothing else helps, as a task begins to rest.
     pub(super) fn way_back(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Retreat {
         let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
-        if retreat != Retreat::Wait {
-            return retreat;
-        }
+        if retreat == Retreat::Wait { self.as_one_rests(tasks, now) } else { retreat }
+    }
+
+    /// How it can be taken back but for tasks that have just begun to rest. These are in nobody's way: with the spec as it was
+    /// Swarm keeps the one that it wants to run rather than one that it holds back (SwarmKit's updater), and drops this one.
+    pub(super) fn as_one_rests(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Retreat {
         let rests = |id| self.resting.get(id).is_some_and(|since| now.since(*since) < RESTING_MAX);
         swarm::retreat(&self.mark, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
     }

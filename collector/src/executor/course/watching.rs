@@ -171,9 +171,9 @@ impl Course {
             self.deadline
         };
         let is_late = now.since(watch.begun) > limit;
-        // What fails again and again beside what was moved rests between. It is no more than that only while nobody else has
-        // changed the service: else the healthy one may be what they want replaced.
-        let rests = || is_late && !self.changed && self.may_yield(&self.way_back(tasks, now), false);
+        // What fails again and again beside what was moved rests between. In somebody else's update the healthy one may be what
+        // they want replaced.
+        let rests = || is_late && !self.rolled_out && self.may_yield(&self.as_one_rests(tasks, now), false);
         let is_through = watch.clear || rests() || has(Bug::EndsWhileReplacing);
         let is_decided = is_reached && progress.is_decided();
         // A move that is decided stands, though an old task may take its time to finish what it does. Somebody else's change

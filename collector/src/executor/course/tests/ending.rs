@@ -73,6 +73,14 @@ fn a_move_is_over_once_what_fails_again_and_again_beside_it_begins_to_rest() {
     let fails = || vec![(61, tasks("BCc")), (61, found("ours", false)), (61, Answer::Paused)];
     let answers = fails().into_iter().chain([resting(61), (61, Answer::Updated(Ok(())))]).collect();
     check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "end", "completed"]);
+    // Somebody else's update may want the healthy one replaced, though they have changed something else since.
+    let looks = (0..LOOKS_PER_MARK).flat_map(|_| [(61, Answer::Paused), (61, tasks("BCc"))]);
+    let label = Marked { mark: migrate(), changed: true, rolls_out: false };
+    let theirs = [(61, tasks("BCc")), (61, found("ours", true))].into_iter().chain(looks);
+    let last = [(61, Answer::Mark(Ok(Some(Box::new(label))))), (61, Answer::Paused), resting(61)];
+    let steps = ["tasks", "mark", "pause"].into_iter().chain(["tasks", "pause"].repeat(9)).chain(["tasks", "mark"]);
+    let steps = steps.chain(["pause", "tasks", "pause"]).collect::<Vec<_>>();
+    check(taken_over(migrate()), theirs.chain(last).collect(), &steps);
     // By now it may start at any moment.
     let answers = fails().into_iter().chain([resting(64)]).collect();
     check(taken_over(migrate()), answers, &["tasks", "mark", "pause", "tasks", "pause"]);
