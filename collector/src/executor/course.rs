@@ -110,7 +110,7 @@ pub struct Course {
     changed: bool,
     /// Swarm replaces tasks for that change.
     rolls_out: bool,
-    /// It did so once, and may yet where they have made another change since.
+    /// This course has seen it do so, and it may yet where they have made another change since.
     rolled_out: bool,
     /// A task that has a node was on its way to run, when last looked at.
     placed: bool,

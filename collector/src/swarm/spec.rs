@@ -41,22 +41,23 @@ pub struct End {
     pub revert: bool,
     /// Also while Swarm replaces tasks for somebody else's change: none is on its way.
     pub during_rollout: bool,
-    /// Only if a replica is taken back with it: that is the one which no node takes.
-    pub with_replica: bool,
+    /// Only if more than the mark goes with it, a replica or constraints: else Swarm would keep what waits for a node.
+    pub with_more: bool,
 }
 
 /// The update that ends the action of this identifier: what the user's spec had is put back, and the mark taken away.
 ///
 /// # Errors
 /// [`SwarmError::Superseded`] when another mark or none is there; [`SwarmError::OthersChange`] where there is one that was
-/// not reckoned with, [`SwarmError::OthersPaused`] where it has stopped half-way, [`SwarmError::OthersUnplaced`] where no replica
-/// would go that should.
+/// not reckoned with, [`SwarmError::OthersPaused`] where it has stopped half-way, [`SwarmError::OthersUnplaced`] where no more
+/// than the mark would go and more should.
 pub fn end(service: Value, id: &str, end: End) -> Result<Update, SwarmError> {
     let mark = ours(&service, id, end.during_rollout)?;
     let (version, mut spec) = parts(service)?;
-    let before = spec["Mode"].clone();
+    let before = spec.clone();
     undo(&mut spec, &mark, end.revert)?;
-    if end.with_replica && spec["Mode"] == before {
+    let is_same = |path: &str| spec.pointer(path) == before.pointer(path);
+    if end.with_more && is_same("/Mode") && is_same("/TaskTemplate/Placement") {
         return Err(SwarmError::OthersUnplaced);
     }
     Ok((version, spec))
@@ -277,7 +278,7 @@ fn constrained(mut placement: Value, added: &[String]) -> Value {
 }
 
 fn remove_constraints(placement: &mut Value, added: &[String]) {
-    if let Some(constraints) = placement["Constraints"].as_array_mut() {
+    if let Some(constraints) = placement.get_mut("Constraints").and_then(Value::as_array_mut) {
         // Each once: the same written by the user since is theirs.
         for ours in added {
             if let Some(place) = constraints.iter().position(|constraint| constraint == ours) {

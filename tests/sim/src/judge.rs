@@ -63,8 +63,8 @@ pub struct Judge {
     faults: BTreeMap<ServiceId, Timestamp>,
     /// Services of which every task that ran had its ports when their last action began.
     published: BTreeSet<ServiceId>,
-    /// When each service's last action began, and what it was.
-    begun: BTreeMap<ServiceId, (Timestamp, ActionKind)>,
+    /// When each service's last action began.
+    begun: BTreeMap<ServiceId, Timestamp>,
     /// Which of SwarmGuard's notes are void.
     notes: Notes,
     /// What each collector has to remember of what was done.
@@ -132,7 +132,8 @@ impl Judge {
 
     /// After an owner's change.
     pub fn changed(&mut self, service: &ServiceId, kit: &SwarmKit) {
-        self.notes.changed(service, kit);
+        let asked_for = self.written(service).and_then(|spec| spec["Mode"]["Replicated"]["Replicas"].as_u64());
+        self.notes.changed(service, asked_for, kit);
     }
 
     /// What an owner wrote last.
@@ -238,7 +239,7 @@ impl Judge {
                 self.broken(now, &service, format!("held back what the rules had planned: {text}"));
             }
             Did::Ended(service, kind, state) => {
-                let begun = self.begun.get(service).map_or_else(Timestamp::default, |(begun, _)| *begun);
+                let begun = self.begun.get(service).copied().unwrap_or_default();
                 let is_unreached = |task: &Task| {
                     task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at >= begun)
                 };
@@ -290,7 +291,7 @@ impl Judge {
         let trigger = action.trigger();
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
-        self.begun.insert(service.clone(), (now, action.kind()));
+        self.begun.insert(service.clone(), now);
         let is_unreached = |task: &Task| {
             task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at < now)
         };
@@ -392,9 +393,12 @@ impl Judge {
                 let is_known = self.published.contains(service);
                 // A move's constraints may be why no node takes the owner's task: they are taken out, though Swarm then begins
                 // the owner's update anew, with its next replica before that one runs.
-                let last = self.begun.get(service).map(|(_, kind)| *kind);
-                let held_up = if last == Some(ActionKind::Migrate) { *unplaced } else { 0 };
-                let at_a_time = kit.services.get(service).map_or(0, Service::stopped_at_a_time);
+                let found = kit.services.get(service);
+                let kept_off = found
+                    .and_then(|found| mark(&found.previous))
+                    .is_some_and(|mark| mark["change"]["added"].as_array().is_some_and(|added| !added.is_empty()));
+                let held_up = if kept_off { *unplaced } else { 0 };
+                let at_a_time = found.map_or(0, Service::stopped_at_a_time);
                 let next = (seem_left + held_up).saturating_add(at_a_time);
                 (service, left, next, *replaced || *seems_replaced && !is_known, outdated)
             }
@@ -416,10 +420,14 @@ impl Judge {
     }
 }
 
+/// The mark in a spec.
+fn mark(spec: &Value) -> Option<Value> {
+    serde_json::from_str(spec["Labels"][MARK].as_str()?).ok()
+}
+
 /// Of which action a spec has the mark.
 fn kind_of_mark(spec: &Value) -> Option<ActionKind> {
-    let mark: Value = serde_json::from_str(spec["Labels"][MARK].as_str()?).ok()?;
-    match mark["change"]["kind"].as_str()? {
+    match mark(spec)?["change"]["kind"].as_str()? {
         "migrate" => Some(ActionKind::Migrate),
         "scale_up" => Some(ActionKind::ScaleUp),
         "scale_down" => Some(ActionKind::ScaleDown),

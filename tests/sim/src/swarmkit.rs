@@ -274,7 +274,14 @@ impl SwarmKit {
             let seems = |other: &Task| other.service == service && other.slot == slot && other.is_running();
             let seems_replaced = self.tasks.values().any(seems);
             let (seem_left, unplaced) = (self.running(&service), self.unplaced(&service, slot));
-            let outdated = self.services.get(&service).is_some_and(|found| found.template != template);
+            // Where another of its slot is in line with the spec and does not run yet, that one was kept for it.
+            let is_kept = |found: &Service, other: &Task| {
+                let is_its = other.service == service && other.slot == slot && other.wanted && other.is_alive();
+                is_its && !other.is_running() && self.is_in_line(found, other)
+            };
+            let outdated = self.services.get(&service).is_some_and(|found| {
+                found.template != template && !self.tasks.values().any(|other| is_kept(found, other))
+            });
             self.happened.push(Happened::Stopped {
                 task: id.clone(),
                 service,

@@ -107,8 +107,12 @@ impl Course {
     }
 
     fn end_of(&self, revert: bool) -> End {
-        let with_replica = self.rolls_out && !self.is_migration() && self.unplaced == Unplaced::Surplus;
-        End { revert, during_rollout: self.rolls_out, with_replica }
+        let may_be_why = match self.unplaced {
+            Unplaced::Nothing => false,
+            Unplaced::Surplus => true,
+            Unplaced::More => self.is_migration(),
+        };
+        End { revert, during_rollout: self.rolls_out, with_more: self.rolls_out && may_be_why }
     }
 
     /// Since the tasks were read last a replacement may have been given a node, or somebody may have changed the service:

@@ -27,7 +27,7 @@ const RESTING_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unplaced {
     Nothing,
-    /// What one replica has, which would be the first to go were there to be one fewer.
+    /// Those of one replica, which Swarm would take first if there were to be one fewer.
     Surplus,
     /// A task beside one that has a node, or those of more than one replica.
     More,
@@ -61,9 +61,11 @@ impl Course {
         let unready = || tasks.iter().filter(|(_, task)| task.is_unready());
         self.unplaced = Unplaced::of(&tasks);
         self.placed = unready().any(|(_, task)| task.node.is_some());
-        // One that is to run after another waits for that one's end, and not for a node.
+        // One that is to run after another waits for that one's end, and not for a node; beside one that runs it is no such.
+        let runs = |slot| tasks.iter().any(|(_, task)| task.slot == slot && task.is_running());
         let is_after = |task: &Task| {
-            tasks.iter().any(|(_, other)| other.slot == task.slot && other.is_alive() && other.desired_gone)
+            let is_its = |other: &Task| other.slot == task.slot && other.is_alive() && other.desired_gone;
+            !runs(task.slot) && tasks.iter().any(|(_, other)| is_its(other))
         };
         let since = |id, task| self.waiting.get(id).copied().filter(|_| !is_after(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());

@@ -350,7 +350,7 @@ fn without_ports_on(node: &str, nodes: &str) -> Answer {
 #[test]
 fn nothing_is_changed_once_another_collector_may_be_the_one_to_act() {
     let (_, begin) = begun();
-    let end = Step::End(End { revert: false, during_rollout: false, with_replica: false });
+    let end = Step::End(End { revert: false, during_rollout: false, with_more: false });
     let back_out = Step::BackOut { nodes: Vec::new(), remade: 0 };
     for step in [&begin, &end, &back_out] {
         assert!(step.is_late(at(1), at(2)) && !step.is_late(at(2), at(2)), "{step:?}");

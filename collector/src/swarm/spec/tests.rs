@@ -25,7 +25,7 @@ fn migrate() -> Change {
 }
 
 fn end_of(revert: bool, during_rollout: bool) -> End {
-    End { revert, during_rollout, with_replica: false }
+    End { revert, during_rollout, with_more: false }
 }
 
 /// The user's spec with an action applied, and its mark.
@@ -197,16 +197,21 @@ fn a_scaling_is_not_ended_in_the_middle_of_an_update_that_was_begun_before_the_u
 }
 
 #[test]
-fn what_is_to_end_only_with_a_replica_does_not_where_the_user_chose_their_number() {
+fn what_is_to_end_only_with_more_than_the_mark_does_not_where_the_user_has_seen_to_the_rest() {
     let (scaled, mark) = applied(&json!({"Mode": {"Replicated": {"Replicas": 2}}}), Change::ScaleUp { to: 3 });
-    let with_replica = End { with_replica: true, ..end_of(true, true) };
+    let with_more = End { with_more: true, ..end_of(true, true) };
     let ended = |replicas: u64| {
         let mut spec = scaled.clone();
         spec["Mode"]["Replicated"]["Replicas"] = json!(replicas);
-        end(json!({"Version": {"Index": 3}, "Spec": spec}), &mark.id, with_replica)
+        end(json!({"Version": {"Index": 3}, "Spec": spec}), &mark.id, with_more)
     };
     assert_eq!(ended(3).unwrap().1["Mode"]["Replicated"]["Replicas"], 2);
     assert!(matches!(ended(2), Err(SwarmError::OthersUnplaced)));
+    let (mut moving, mark) = applied(&json!({"TaskTemplate": {"Placement": {}}}), migrate());
+    let ended = |spec: &Value| end(json!({"Version": {"Index": 3}, "Spec": spec}), &mark.id, with_more);
+    assert_eq!(ended(&moving).unwrap().1["TaskTemplate"]["Placement"], json!({}));
+    moving["TaskTemplate"]["Placement"] = json!({});
+    assert!(matches!(ended(&moving), Err(SwarmError::OthersUnplaced)));
 }
 
 #[test]

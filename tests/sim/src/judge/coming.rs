@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use swarmguard_planner::facts::UpdateState;
 use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
-use super::{Author, Judge, MARK, SCALED, notes};
+use super::{Author, Judge, MARK, SCALED, mark, notes};
 use crate::swarmkit::{Service, SwarmKit, Task};
 
 /// An action may take so long from its first update to its mark's end while nothing goes wrong: the deadline, a retreat and
@@ -26,8 +26,7 @@ impl Judge {
         let Some(found) = kit.services.get(service) else { return };
         let off = json!(format!("node.id!={node}"));
         let holds = |constraints: &Value| constraints.as_array().is_some_and(|all| all.contains(&off));
-        let mark: Option<Value> = found.spec["Labels"][MARK].as_str().and_then(|text| serde_json::from_str(text).ok());
-        let is_moving = mark.is_some_and(|mark| holds(&mark["change"]["added"]));
+        let is_moving = mark(&found.spec).is_some_and(|mark| holds(&mark["change"]["added"]));
         if holds(&found.spec["TaskTemplate"]["Placement"]["Constraints"]) && !is_moving {
             self.broken(now, service, "a healthy task was taken away for a constraint that outlived its action");
         }
@@ -60,8 +59,7 @@ impl Judge {
     /// Actions that should be over by now, since nothing has gone wrong for long.
     pub fn overdue(&mut self, kit: &SwarmKit, disturbed_until: Timestamp, now: Timestamp) {
         for (id, service) in &kit.services {
-            let begun = self.begun.get(id).map_or_else(Timestamp::default, |(begun, _)| *begun);
-            let since = begun.max(disturbed_until);
+            let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
             let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
             let is_over = is_over || self.waits_for_owner(id, service, kit);
             if !is_over && self.overdue.insert(id.clone()) {
@@ -85,8 +83,7 @@ impl Judge {
         }
         let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
         // A scaling replaces nothing: what has stopped half-way was begun before their last change.
-        let mark = service.spec["Labels"][MARK].as_str().and_then(|mark| serde_json::from_str::<Value>(mark).ok());
-        let change = mark.map(|mark| mark["change"].clone()).unwrap_or_default();
+        let change = mark(&service.spec).map(|mark| mark["change"].clone()).unwrap_or_default();
         let is_scaling = change["kind"] != "migrate";
         match service.update {
             UpdateState::Paused => is_rollout || is_scaling,
@@ -109,7 +106,7 @@ impl Judge {
     pub fn end(&mut self, kit: &SwarmKit, sick: &[ServiceId], busy: &[ServiceId], now: Timestamp) {
         for (id, service) in &kit.services {
             if !service.spec["Labels"][MARK].is_null() {
-                let is_late = self.begun.get(id).is_none_or(|(begun, _)| now.since(*begun) > ENDS_WITHIN);
+                let is_late = self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN);
                 if is_late && !self.waits_for_owner(id, service, kit) {
                     self.broken(now, id, "its action has not ended");
                 }

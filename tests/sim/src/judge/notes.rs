@@ -6,7 +6,7 @@ use serde_json::Value;
 use swarmguard_wire::ServiceId;
 
 use super::SCALED;
-use crate::swarmkit::SwarmKit;
+use crate::swarmkit::{Service, SwarmKit};
 
 #[derive(Debug, Default)]
 pub(super) struct Notes {
@@ -17,8 +17,11 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// After an owner's change.
-    pub(super) fn changed(&mut self, service: &ServiceId, kit: &SwarmKit) {
+    /// After a change of an owner who asked for so many replicas last.
+    pub(super) fn changed(&mut self, service: &ServiceId, asked_for: Option<u64>, kit: &SwarmKit) {
+        if asked_for == kit.services.get(service).map(Service::replicas) {
+            self.unseen.remove(service);
+        }
         let Some(note) = void(service, kit) else { return };
         if self.voided.get(service).is_none_or(|(known, _)| *known != note) {
             self.voided.insert(service.clone(), (note, BTreeSet::new()));

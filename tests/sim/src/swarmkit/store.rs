@@ -183,7 +183,8 @@ pub enum Happened {
         replaced: bool,
         /// Whether the manager takes one of its slot for running, though nobody reaches it.
         seems_replaced: bool,
-        /// Whether it was made from another template than the service has now: its owner wants it replaced.
+        /// Whether its owner wants it replaced: it was made from another template than the service has now, and nothing that does
+        /// not run was kept for it.
         outdated: bool,
     },
     /// A new leader has a task that ran healthily stopped, because its node does not meet its service's constraints.

@@ -207,9 +207,13 @@ impl SwarmKit {
     /// `IsTaskDirty`: a task that differs from the spec by its placement only is in line with it while its node still meets
     /// the constraints.
     fn is_dirty(&self, service: &Service, task: &TaskId) -> bool {
-        let Some(task) = self.tasks.get(task) else { return false };
-        task.template != service.template
-            || !is_same(&task.placement, service.placement()) && !self.still_meets(service, task)
+        self.tasks.get(task).is_some_and(|task| !self.is_in_line(service, task))
+    }
+
+    /// Whether a task is as the spec wants it.
+    pub(super) fn is_in_line(&self, service: &Service, task: &Task) -> bool {
+        let is_placed_so = || is_same(&task.placement, service.placement()) || self.still_meets(service, task);
+        task.template == service.template && is_placed_so()
     }
 
     fn still_meets(&self, service: &Service, task: &Task) -> bool {
