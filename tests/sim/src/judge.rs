@@ -248,6 +248,10 @@ impl Judge {
                     self.broken(now, service, "its action ended with a replica that nobody reaches");
                 }
                 self.remembered.ended(number, service, *kind, state, begun, now);
+                // People are told that it is, and why: no other node took what nobody reaches.
+                if *state == State::Left {
+                    self.away.remove(service);
+                }
                 let place = if *state == State::Completed { 1 } else { 2 };
                 self.actions[place] += 1;
             }
@@ -277,7 +281,7 @@ impl Judge {
                 broken.push(format!("it was moved though it had been {moves} times within an hour"));
             }
             for node in action.nodes() {
-                let on_node = remembered::moves_on(kit, &node);
+                let on_node = remembered::moves_on(kit, &node, |id| !self.has_come_back(id, now));
                 if on_node > limits.actions_per_node as usize {
                     broken.push(format!("{on_node} moves leave {node} or go there at a time"));
                 }
@@ -335,15 +339,20 @@ impl Judge {
             }
             Action::Migrate(_) | Action::ScaleUp(_) => {}
         }
-        // A mark that an owner's rollback has just brought back is not known yet.
-        let known = self.policy.leader_window + Duration::from_secs(1);
-        let is_new = |id: &ServiceId| self.rolled_back.get(id).is_some_and(|at| now.since(*at) <= known);
-        let marked =
-            kit.services.iter().filter(|(id, found)| !found.spec["Labels"][MARK].is_null() && !is_new(id)).count();
+        let is_under_way = |(id, found): &(&ServiceId, &Service)| {
+            !found.spec["Labels"][MARK].is_null() && !self.has_come_back(id, now)
+        };
+        let marked = kit.services.iter().filter(is_under_way).count();
         let max = self.policy.limits.actions_in_flight as usize;
         if marked > max {
             self.broken(now, service, format!("{marked} actions are under way, and at most {max} may be"));
         }
+    }
+
+    /// Whether an owner's rollback may just have brought its mark back: that is not known yet.
+    fn has_come_back(&self, service: &ServiceId, now: Timestamp) -> bool {
+        let known = self.policy.leader_window + Duration::from_secs(1);
+        self.rolled_back.get(service).is_some_and(|at| now.since(*at) <= known)
     }
 
     /// Whom an action touches that it should not, as far as could be known a while ago.

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use serde_json::Value;
 use swarmguard_collector::journal::State;
 use swarmguard_planner::plan::ActionKind;
 use swarmguard_wire::{NodeId, ServiceId, Timestamp};
 
-use super::MARK;
-use crate::swarmkit::SwarmKit;
+use super::mark;
+use crate::swarmkit::{Service, SwarmKit};
 
 /// An hour, less what passes between a decision and its first update.
 const HOUR: Duration = Duration::from_secs(3_590);
@@ -120,15 +119,13 @@ fn within_hour(times: &mut VecDeque<Timestamp>, now: Timestamp) -> usize {
     times.len()
 }
 
-/// How many services are on the way from or to a node, as their marks say.
-pub(super) fn moves_on(kit: &SwarmKit, node: &NodeId) -> usize {
-    let is_on = |spec: &Value| {
-        let mark: Option<Value> = spec["Labels"][MARK].as_str().and_then(|text| serde_json::from_str(text).ok());
-        mark.is_some_and(|mark| {
-            [&mark["change"]["source"], &mark["change"]["target"]]
-                .iter()
-                .any(|found| found.as_str() == Some(node.as_str()))
+/// How many of these services are on the way from or to a node, as their marks say.
+pub(super) fn moves_on(kit: &SwarmKit, node: &NodeId, counts: impl Fn(&ServiceId) -> bool) -> usize {
+    let is_on = |(id, found): &(&ServiceId, &Service)| {
+        mark(&found.spec).is_some_and(|mark| {
+            let ends = [&mark["change"]["source"], &mark["change"]["target"]];
+            counts(id) && ends.iter().any(|found| found.as_str() == Some(node.as_str()))
         })
     };
-    kit.services.values().filter(|service| is_on(&service.spec)).count()
+    kit.services.iter().filter(is_on).count()
 }
