@@ -114,10 +114,6 @@ pub struct Course {
     rolled_out: bool,
     /// A task that has a node was on its way to run, when last looked at.
     placed: bool,
-    /// Tasks were on their way to run, those included that have just been made.
-    coming: bool,
-    /// The same of somebody else's update: those may take longer.
-    theirs_coming: bool,
     /// Which tasks have no node, when last looked at.
     unplaced: Unplaced,
     /// Since when those that have no node wait for one.
@@ -165,8 +161,6 @@ impl Course {
             rolls_out: false,
             rolled_out: false,
             placed: false,
-            coming: false,
-            theirs_coming: false,
             unplaced: Unplaced::Nothing,
             waiting: BTreeMap::new(),
             untaken: BTreeMap::new(),
@@ -265,12 +259,11 @@ impl Course {
     /// next task before the last one runs, and with what waits for a node kept for the healthy one beside it. Constraints
     /// may be what keeps their tasks from a node, and once these are taken out such tasks are made anew.
     fn may_yield(&self, retreat: &Retreat, takes_back: bool) -> bool {
-        if self.is_migration() && *retreat != Retreat::Clear || self.rolls_out && self.theirs_coming {
+        if self.is_migration() && *retreat != Retreat::Clear || self.rolls_out && self.theirs_are_coming() {
             return false;
         }
-        let may_be_why = !self.mark.added().is_empty();
         !self.rolls_out
-            || may_be_why
+            || !self.mark.added().is_empty()
             || match self.unplaced {
                 Unplaced::Nothing => true,
                 Unplaced::Surplus => takes_back && !self.is_migration(),

@@ -2,6 +2,7 @@
 //! the Swarm itself and shares no rule with the planner and its checks, but for which hours are quiet.
 
 mod coming;
+mod limits;
 mod notes;
 mod remembered;
 
@@ -169,44 +170,6 @@ impl Judge {
         }
     }
 
-    /// A collector changed a service whose manager has not led for so long: by then it has to know.
-    pub fn acted_beside(&mut self, service: &ServiceId, not_led_for: Duration, now: Timestamp) {
-        // It may have read the Swarm just before, and the update takes its time.
-        if not_led_for > self.policy.leader_window + Duration::from_secs(1) {
-            self.broken(now, service, "it was acted on by a collector whose manager does not lead");
-        }
-    }
-
-    /// A person paused a service, or all, until then by the wall clock.
-    pub fn paused(&mut self, service: Option<&ServiceId>, until: Timestamp, now: Timestamp) {
-        self.pauses.insert(service.cloned(), (now, until));
-    }
-
-    /// A collector began an action, at this time by the wall clock.
-    pub fn began_at(&mut self, service: &ServiceId, wall: Timestamp, now: Timestamp) {
-        // It may have read what is paused, and the clock, just before.
-        let known = self.policy.leader_window + Duration::from_secs(1);
-        let holds = |pause: Option<&(Timestamp, Timestamp)>| {
-            pause.is_some_and(|(since, until)| now.since(*since) > known && wall < *until)
-        };
-        if holds(self.pauses.get(&None)) || holds(self.pauses.get(&Some(service.clone()))) {
-            self.broken(now, service, "it was acted on while it was paused");
-        }
-        let is_quiet = |wall: Timestamp| self.policy.quiet_hours.iter().any(|hours| hours.until(wall).is_some());
-        if is_quiet(wall) && is_quiet(wall - known) && self.steps_are_known(known, now) {
-            self.broken(now, service, "it was acted on in quiet hours");
-        }
-    }
-
-    /// The wall clock stepped.
-    pub fn wall_stepped(&mut self, now: Timestamp) {
-        self.stepped_at = now;
-    }
-
-    fn steps_are_known(&self, within: Duration, now: Timestamp) -> bool {
-        now.since(self.stepped_at) > within
-    }
-
     /// The end of a world in which nothing but noise was.
     pub fn calm_end(&mut self, now: Timestamp) {
         if self.actions[0] > 0 {
@@ -248,46 +211,14 @@ impl Judge {
                     self.broken(now, service, "its action ended with a replica that nobody reaches");
                 }
                 self.remembered.ended(number, service, *kind, state, begun, now);
-                // People are told that it is, and why: no other node took what nobody reaches.
-                if *state == State::Left {
+                // People are told so: no other node took what nobody reaches.
+                if *state == State::Left && kit.tasks.values().any(is_unreached) {
                     self.away.remove(service);
                 }
                 let place = if *state == State::Completed { 1 } else { 2 };
                 self.actions[place] += 1;
             }
         }
-    }
-
-    /// Cooldowns and limits.
-    fn remember(&mut self, number: usize, action: &Action, kit: &SwarmKit, now: Timestamp) {
-        let (service, kind) = (&action.trigger().service, action.kind());
-        let length = match kind {
-            ActionKind::Migrate => self.policy.migration.cooldown,
-            ActionKind::ScaleUp => self.policy.scaling.scale_up_cooldown,
-            ActionKind::ScaleDown => self.policy.scaling.scale_down_cooldown,
-        };
-        let limits = &self.policy.limits;
-        let mut broken = Vec::new();
-        if self.remembered.is_cooling(number, service, kind, length, now) {
-            broken.push("it was acted on within its cooldown".to_owned());
-        }
-        let within_hour = self.remembered.began(number, service, now);
-        if within_hour > limits.actions_per_hour as usize {
-            broken.push(format!("it was the {within_hour}th action within an hour"));
-        }
-        if kind == ActionKind::Migrate {
-            let moves = self.remembered.moves(number, service, now);
-            if moves >= limits.moves_per_hour as usize {
-                broken.push(format!("it was moved though it had been {moves} times within an hour"));
-            }
-            for node in action.nodes() {
-                let on_node = remembered::moves_on(kit, &node, |id| !self.has_come_back(id, now));
-                if on_node > limits.actions_per_node as usize {
-                    broken.push(format!("{on_node} moves leave {node} or go there at a time"));
-                }
-            }
-        }
-        broken.into_iter().for_each(|what| self.broken(now, service, what));
     }
 
     fn began(&mut self, action: &Action, before: &Value, seen_at: Timestamp, kit: &SwarmKit, now: Timestamp) {
@@ -349,16 +280,10 @@ impl Judge {
         }
     }
 
-    /// Whether an owner's rollback may just have brought its mark back: that is not known yet.
-    fn has_come_back(&self, service: &ServiceId, now: Timestamp) -> bool {
-        let known = self.policy.leader_window + Duration::from_secs(1);
-        self.rolled_back.get(service).is_some_and(|at| now.since(*at) <= known)
-    }
-
     /// Whom an action touches that it should not, as far as could be known a while ago.
     fn touches(&mut self, action: &Action, before: &Value, kit: &SwarmKit, now: Timestamp) {
         let service = &action.trigger().service;
-        let known = self.policy.leader_window + Duration::from_secs(1);
+        let known = self.known_after();
         if self.short_since.get(service).is_some_and(|since| now.since(*since) > known) {
             self.broken(now, service, "it was acted on while it had too few replicas");
         }

@@ -212,13 +212,13 @@ impl Course {
             Answer::Tasks(tasks) => {
                 let is_over = now.since(back_out.begun) >= RETREAT_MAX;
                 // What is still to come may come without its ports.
-                let is_all = !self.coming || is_over || !self.mark.publishes;
+                let is_all = !self.is_coming() || is_over || !self.mark.publishes;
                 if is_all && tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
                     return self.end(State::Reverted, back_out.late, true, now);
                 }
                 // What came instead has no ports either, if the Swarm has lost its leader once more.
                 let is_elsewhere = !self.unreached.iter().any(|node| back_out.nodes.contains(node));
-                let has_come = !self.coming && is_elsewhere && now.since(back_out.begun) >= REMADE_APART;
+                let has_come = !self.is_coming() && is_elsewhere && now.since(back_out.begun) >= REMADE_APART;
                 if (is_over || has_come) && tasks.is_ok() && self.may_leave_others(&back_out) {
                     let nodes = self.to_leave().cloned().collect();
                     return self.back_out(nodes, back_out.late, true, now);

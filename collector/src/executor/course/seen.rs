@@ -53,6 +53,10 @@ impl Unplaced {
     }
 }
 
+fn runs_in(slot: Option<u64>, tasks: &[(TaskId, Task)]) -> bool {
+    tasks.iter().any(|(_, task)| task.slot == slot && task.is_running())
+}
+
 impl Course {
     /// A task without the ports that all had published is reached by nobody: it counts for one that does not run yet. Swarm
     /// makes such a task when it loses its leader at the wrong moment, takes it for healthy, and never gives it its ports.
@@ -62,10 +66,9 @@ impl Course {
         self.unplaced = Unplaced::of(&tasks);
         self.placed = unready().any(|(_, task)| task.node.is_some());
         // One that is to run after another waits for that one's end, and not for a node; beside one that runs it is no such.
-        let runs = |slot| tasks.iter().any(|(_, task)| task.slot == slot && task.is_running());
         let is_after = |task: &Task| {
             let is_its = |other: &Task| other.slot == task.slot && other.is_alive() && other.desired_gone;
-            !runs(task.slot) && tasks.iter().any(|(_, other)| is_its(other))
+            !runs_in(task.slot, &tasks) && tasks.iter().any(|(_, other)| is_its(other))
         };
         let since = |id, task| self.waiting.get(id).copied().filter(|_| !is_after(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());
@@ -77,8 +80,6 @@ impl Course {
         let held_back = unready().filter(|(_, task)| task.node.is_some() && !task.desired_running);
         self.resting = held_back.map(|(id, _)| (id.clone(), first_seen(id))).collect();
         self.seen_at = Some(now);
-        let is_placed_within = |max| self.placed || self.waiting.values().any(|since| now.since(*since) < max);
-        (self.coming, self.theirs_coming) = (is_placed_within(PLACED_MAX), is_placed_within(THEIRS_PLACED_MAX));
         // What starts may fail and start anew on another node the next moment: there it would be kept for the healthy one.
         let all = || tasks.iter().map(|(_, task)| task);
         let is_unsteady = all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));
@@ -96,6 +97,21 @@ impl Course {
         tasks
     }
 
+    /// Tasks are on their way to run, those included that have just been made.
+    pub(super) fn is_coming(&self) -> bool {
+        self.is_placed_within(PLACED_MAX)
+    }
+
+    /// The same of somebody else's update.
+    pub(super) fn theirs_are_coming(&self) -> bool {
+        self.is_placed_within(THEIRS_PLACED_MAX)
+    }
+
+    fn is_placed_within(&self, max: Duration) -> bool {
+        let waited = |since: &Timestamp| self.seen_at.map_or(Duration::ZERO, |seen| seen.since(*since));
+        self.placed || self.waiting.values().any(|since| waited(since) < max)
+    }
+
     /// Which tasks their nodes have not taken, and since when.
     fn see_untaken(&mut self, tasks: &[(TaskId, Task)], now: Timestamp) {
         let is_untaken = |task: &Task| task.is_unready() && task.node.is_some() && !task.accepted;
@@ -106,8 +122,7 @@ impl Course {
 
     /// Nodes that have not taken a task for too long, while nothing runs in its place.
     pub(super) fn unresponsive(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Vec<NodeId> {
-        let runs = |slot| tasks.iter().any(|(_, task)| task.slot == slot && task.is_running());
-        let late = tasks.iter().filter(|(id, task)| self.is_untaken(id, now) && !runs(task.slot));
+        let late = tasks.iter().filter(|(id, task)| self.is_untaken(id, now) && !runs_in(task.slot, tasks));
         late.filter_map(|(_, task)| task.node.clone()).collect()
     }
 

@@ -184,7 +184,7 @@ impl Course {
             return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
         }
         let is_stranded = self.is_stranded(tasks, now);
-        let serves = is_reached && progress.running >= self.mark.replicas && !self.coming && !is_stranded;
+        let serves = is_reached && progress.running >= self.mark.replicas && !self.is_coming() && !is_stranded;
         if watch.redone == Redone::Anywhere && watch.clear && serves && !progress.is_decided() {
             let detail = "no replacement came to run elsewhere: it runs where it ran before";
             return Some(self.come_to(State::Reverted, *watch, Some(detail.to_owned()), now));
@@ -199,7 +199,7 @@ impl Course {
         }
         // What was to go is gone, and nothing more is on its way: it is another replica that does not run.
         let is_moved =
-            self.reached(tasks).is_some() && progress.old_gone && watch.clear && !self.coming && !is_stranded;
+            self.reached(tasks).is_some() && progress.old_gone && watch.clear && !self.is_coming() && !is_stranded;
         if is_late && is_reached && is_moved {
             let detail = "not all other replicas of the service run".to_owned();
             self.ended.reached = self.reached(tasks);
