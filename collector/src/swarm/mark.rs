@@ -162,13 +162,22 @@ impl Mark {
     /// From now on tasks are kept off these nodes instead of those before. Gives the constraints that were added before;
     /// nothing where it is no migration.
     pub fn keep_off(&mut self, nodes: &[NodeId]) -> Option<Vec<String>> {
+        let anew = self.off(nodes);
         let Change::Migrate { added, .. } = &mut self.change else { return None };
-        Some(std::mem::replace(added, nodes.iter().map(off).collect()))
+        Some(std::mem::replace(added, anew))
     }
 
     /// Whether tasks are kept off these nodes, and off no others.
     pub fn is_kept_off(&self, nodes: &[NodeId]) -> bool {
-        self.added().iter().eq(nodes.iter().map(off).collect::<Vec<_>>().iter())
+        self.added() == self.off(nodes)
+    }
+
+    /// The constraints that keep tasks off these nodes. Each time that something is made anew one of them stands there once
+    /// more: a task that waits for a node is in line with a spec whose placement is the same word for word (SwarmKit's
+    /// `IsTaskDirty`), and could be kept for a healthy one.
+    fn off(&self, nodes: &[NodeId]) -> Vec<String> {
+        let again = nodes.last().into_iter().cycle().take(self.remade as usize);
+        nodes.iter().chain(again).map(off).collect()
     }
 
     /// Whether it is a move after which the source may have the task again: no other node took it, or it is backed out of.

@@ -27,9 +27,6 @@ const SCALED: &str = "swarmguard.scaled";
 /// So long after something else went wrong with a service, fewer replicas may be that something's doing.
 const FAULT_COUNTS_FOR: Duration = Duration::from_secs(180);
 
-/// Between a look at the tasks and the update that rests on it.
-const LOOK_COUNTS_FOR: Duration = Duration::from_secs(3);
-
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -344,7 +341,7 @@ impl Judge {
         // What one of our updates takes at once is ours, whatever else went wrong before we looked; unless it is the next step
         // of the owner's own update, as its order and parallelism have it: for that one what nobody reaches runs as well.
         let (counts_for, outdated) = match is_our_update {
-            true => (LOOK_COUNTS_FOR, *outdated && next >= wanted),
+            true => (self.look_counts_for(), *outdated && next >= wanted),
             false => (FAULT_COUNTS_FOR, *outdated),
         };
         let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= counts_for);

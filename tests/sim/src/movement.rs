@@ -49,6 +49,8 @@ pub enum Change {
     Exclude(u64),
     /// Keep them off every node.
     ExcludeAll,
+    /// The last constraint once more, which changes nothing but the text.
+    Again,
     /// Take all constraints away.
     Include,
     /// A new template.
@@ -115,6 +117,7 @@ fn step(words: &str) -> Option<What> {
         ["crash", slot] => return slot.parse().ok().map(What::Crash),
         ["exclude", "all"] => Change::ExcludeAll,
         ["exclude", slot] => Change::Exclude(slot.parse().ok()?),
+        ["again"] => Change::Again,
         ["include"] => Change::Include,
         ["deploy", version] => Change::Deploy(version.parse().ok()?),
         ["scale", replicas] => Change::Scale(replicas.parse().ok()?),
@@ -150,6 +153,11 @@ impl Change {
                 *placement = json!({ "Constraints": constraints });
             }
             Self::ExcludeAll => spec["TaskTemplate"]["Placement"] = json!({ "Constraints": ["node.hostname==none"] }),
+            Self::Again => {
+                let constraints = spec["TaskTemplate"]["Placement"]["Constraints"].as_array_mut();
+                let last = constraints.as_ref().and_then(|all| all.last().cloned());
+                constraints.into_iter().for_each(|all| all.extend(last.clone()));
+            }
             Self::Include => spec["TaskTemplate"]["Placement"] = json!({}),
             Self::Deploy(version) => {
                 spec["TaskTemplate"]["ContainerSpec"]["Env"] = json!([format!("VERSION={version}")]);

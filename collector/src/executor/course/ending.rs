@@ -54,7 +54,7 @@ impl Course {
             // Nothing else would have Swarm replace what it takes for healthy. Swarm may have stopped to do so before.
             Retreat::Clear | Retreat::Wait if self.may_leave(&retreat) => {
                 let nodes: Vec<NodeId> = self.to_leave().cloned().collect();
-                let again = self.mark.is_kept_off(&nodes) && self.mark.remade < REMADE_MAX;
+                let again = self.may_remake(&nodes);
                 self.back_out(nodes, late, again, now)
             }
             Retreat::Clear if !self.unreached.is_empty() => {
@@ -66,7 +66,9 @@ impl Course {
                 nodes.extend(self.to_leave().cloned());
                 nodes.sort();
                 nodes.dedup();
-                self.back_out(nodes, late, false, now)
+                // Beside a healthy one, while what is to replace both finds no node: Swarm does not look at them again.
+                let again = !self.unreached.is_empty() && self.may_remake(&nodes);
+                self.back_out(nodes, late, again, now)
             }
             Retreat::Unsafe => {
                 let left =
@@ -173,8 +175,8 @@ impl Course {
         match answer {
             Answer::Updated(Ok(())) => {
                 self.may_be_over = None;
-                self.mark.keep_off(&back_out.nodes);
                 self.mark.remade = back_out.remade;
+                self.mark.keep_off(&back_out.nodes);
                 (back_out.waiting, back_out.begun) = (true, now);
                 self.phase = Phase::BackingOut(back_out);
                 Step::ReadTasks
@@ -272,6 +274,11 @@ impl Course {
         }
         self.phase = Phase::BackingOut(back_out);
         Step::ReadTasks
+    }
+
+    /// Swarm was told to keep tasks off these nodes, and has stopped to replace what runs there: it is to go about it anew.
+    fn may_remake(&self, nodes: &[NodeId]) -> bool {
+        self.mark.is_kept_off(nodes) && self.mark.remade < REMADE_MAX
     }
 
     /// Nodes can be kept off for what nobody reaches there. What runs on them is moved with it; beside what starts in its slot

@@ -131,7 +131,12 @@ fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back()
     let service = json!({"Version": {"Index": 3}, "Spec": changed});
     let again = |remade| back_out(service.clone(), "x", &["dst".parse().unwrap()], remade).unwrap();
     assert_eq!(again(0), None, "once is enough");
-    assert!(again(1).is_some(), "unless it is to be gone about anew");
+    let (_, mut anew) = again(1).expect("unless it is to be gone about anew");
+    let constraints = json!(["a==b", "node.id!=dst", "node.id!=dst"]);
+    assert_eq!(anew["TaskTemplate"]["Placement"]["Constraints"], constraints, "what waits for a node is out of line");
+    let remade = super::mark(&anew).unwrap();
+    undo(&mut anew, &remade, true).unwrap();
+    assert_eq!(anew, user);
     let mut labelled = service.clone();
     labelled["PreviousSpec"] = service["Spec"].clone();
     let anew = back_out(labelled, "x", &["dst".parse().unwrap()], 1);

@@ -206,6 +206,23 @@ fn what_nobody_reaches_goes_though_a_healthy_one_on_its_node_is_moved_with_it() 
 }
 
 #[test]
+fn swarm_is_told_again_where_it_stopped_to_replace_what_nobody_reaches_beside_a_healthy_one() {
+    let told = |remade: u32| {
+        let mut mark = Mark { remade, ..migrate() };
+        mark.keep_off(&["c".parse().unwrap()]);
+        let (mut course, _) = taken_over(mark);
+        let Answer::Tasks(Ok(mut found)) = in_slots(without_ports_on("c", "ABC"), &[1, 2, 2]) else { return None };
+        let (_, mut waiting) = task("", TaskState::Starting, true);
+        waiting.slot = Some(2);
+        found.push(("waiting".parse().unwrap(), waiting));
+        course.asked_at = Some(at(81));
+        let Step::BackOut { nodes, remade } = course.next(Answer::Tasks(Ok(found)), at(81)) else { return None };
+        Some((nodes.len(), remade))
+    };
+    assert_eq!([0, 1, 2].map(told), [Some((1, 1)), Some((1, 2)), Some((1, 2))], "not for ever");
+}
+
+#[test]
 fn nothing_is_made_anew_while_what_is_moved_with_it_is_on_its_way() {
     let added = vec!["node.id!=c".into(), "node.id!=d".into()];
     let change = Change::Migrate { source: "a".parse().unwrap(), target: "c".parse().unwrap(), added };
