@@ -156,6 +156,10 @@ impl Judge {
         let marked = kit.services.iter().filter_map(|(id, service)| Some((id, kind_of_mark(&service.spec)?)));
         marked.for_each(|(id, kind)| self.remembered.saw_mark(number, id, kind, now));
         self.notes.looked(number, kit);
+    }
+
+    /// Which services are short of replicas.
+    pub fn counted(&mut self, kit: &SwarmKit, now: Timestamp) {
         self.short_since.retain(|id, _| kit.services.contains_key(id));
         let running = kit.running_of_each();
         for (id, service) in &kit.services {

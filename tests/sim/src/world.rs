@@ -264,6 +264,7 @@ impl World {
         // A manager that is slow answers with what was so a while after it was asked; when that was is what counts.
         let slowest = if now <= self.bad_manager_until { 2_000 } else { 60 };
         let asked = now - Duration::from_millis(now.as_micros() / 1_000 % slowest);
+        let mut looked = false;
         for number in 0..self.managers.seats.len() {
             let Some(leader) = self.managers.told(number, now) else { continue };
             if let Some((_, collector)) = self.managers.awake(now).find(|(found, _)| *found == number) {
@@ -271,7 +272,11 @@ impl World {
                 collector.facts.wall_ahead = self.wall_ahead;
                 collector.look(&self.kit, leader, asked, now);
                 self.judge.looked(number, &self.kit, now);
+                looked = true;
             }
+        }
+        if looked {
+            self.judge.counted(&self.kit, now);
         }
         self.judge.overdue(&self.kit, self.disturbed_until, now);
         let can_start = |service: &ServiceId| self.kit.services.get(service).is_some_and(|it| it.hopeless_percent == 0);
