@@ -14,6 +14,9 @@ use crate::journal::TimeLine;
 /// The label that carries the mark. Its value is JSON.
 pub const LABEL: &str = ACTION_LABEL;
 
+/// How often what nobody reaches is made anew once more.
+pub const REMADE_MAX: u32 = 2;
+
 /// An action that has begun.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
@@ -64,7 +67,7 @@ pub enum Change {
         source: NodeId,
         /// The node to reach.
         target: NodeId,
-        /// Constraints that were added.
+        /// Constraints that were added; one of them more than once where something was made anew.
         added: Vec<String>,
     },
     /// One replica more.
@@ -102,6 +105,14 @@ fn is_zero(number: &u32) -> bool {
 /// The constraint that keeps tasks off a node.
 fn off(node: &NodeId) -> String {
     format!("node.id!={node}")
+}
+
+/// The constraints that keep tasks off these nodes. Each time that something is made anew one of them stands there once more:
+/// a task that waits for a node is in line with a spec whose placement is the same word for word (SwarmKit's `IsTaskDirty`),
+/// and could be kept for a healthy one.
+fn constraints_off(nodes: &[NodeId], remade: u32) -> Vec<String> {
+    let again = nodes.last().into_iter().cycle().take(remade.min(REMADE_MAX) as usize);
+    nodes.iter().chain(again).map(off).collect()
 }
 
 impl Scaled {
@@ -159,25 +170,17 @@ impl Mark {
         }
     }
 
-    /// From now on tasks are kept off these nodes instead of those before. Gives the constraints that were added before;
-    /// nothing where it is no migration.
-    pub fn keep_off(&mut self, nodes: &[NodeId]) -> Option<Vec<String>> {
-        let anew = self.off(nodes);
+    /// From now on tasks are kept off these nodes instead of those before, and so often something was made anew. Gives the
+    /// constraints that were added before; nothing where it is no migration.
+    pub fn keep_off(&mut self, nodes: &[NodeId], remade: u32) -> Option<Vec<String>> {
         let Change::Migrate { added, .. } = &mut self.change else { return None };
-        Some(std::mem::replace(added, anew))
+        self.remade = remade;
+        Some(std::mem::replace(added, constraints_off(nodes, remade)))
     }
 
     /// Whether tasks are kept off these nodes, and off no others.
     pub fn is_kept_off(&self, nodes: &[NodeId]) -> bool {
-        self.added() == self.off(nodes)
-    }
-
-    /// The constraints that keep tasks off these nodes. Each time that something is made anew one of them stands there once
-    /// more: a task that waits for a node is in line with a spec whose placement is the same word for word (SwarmKit's
-    /// `IsTaskDirty`), and could be kept for a healthy one.
-    fn off(&self, nodes: &[NodeId]) -> Vec<String> {
-        let again = nodes.last().into_iter().cycle().take(self.remade as usize);
-        nodes.iter().chain(again).map(off).collect()
+        self.added() == constraints_off(nodes, self.remade)
     }
 
     /// Whether it is a move after which the source may have the task again: no other node took it, or it is backed out of.

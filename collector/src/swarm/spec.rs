@@ -76,8 +76,8 @@ pub fn back_out(service: Value, id: &str, nodes: &[NodeId], remade: u32) -> Resu
         return Err(SwarmError::OthersChange);
     }
     let (version, mut spec) = parts(service)?;
-    let mut mark = Mark { remade, ..found.clone() };
-    exclude_only(&mut spec, &mut mark, nodes)?;
+    let mut mark = found.clone();
+    exclude_only(&mut spec, &mut mark, nodes, remade)?;
     Ok((mark != found).then_some((version, spec)))
 }
 
@@ -164,8 +164,9 @@ fn apply(spec: &mut Value, mark: &Mark) -> Result<(), SwarmError> {
 }
 
 /// Keeps tasks off `nodes` instead of off those that the action kept them off before. The mark says so too.
-fn exclude_only(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId]) -> Result<(), SwarmError> {
-    let before = mark.keep_off(nodes).ok_or(SwarmError::Spec { why: "only a migration can be backed out of" })?;
+fn exclude_only(spec: &mut Value, mark: &mut Mark, nodes: &[NodeId], remade: u32) -> Result<(), SwarmError> {
+    let before =
+        mark.keep_off(nodes, remade).ok_or(SwarmError::Spec { why: "only a migration can be backed out of" })?;
     let placement = placement(spec)?;
     remove_constraints(placement, &before);
     *placement = constrained(placement.clone(), mark.added());

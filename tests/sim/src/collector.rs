@@ -25,8 +25,8 @@ use crate::swarmkit::{Refusal, SwarmKit};
 /// As the real loop's.
 const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
 
-/// One beside another leader decides at every so many looks.
-const STANDBY_LOOKS: u64 = 8;
+/// Beside another leader a collector decides at the first look, and then at every so many.
+const LOOKS_PER_DECISION: u64 = 8;
 
 /// How likely, in percent, it is that a manager's answer is lost, or the update with it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,7 +77,8 @@ pub struct Collector {
     read_at: Option<(u64, Leader)>,
     started_at: Timestamp,
     now: Timestamp,
-    looks: u64,
+    /// Looks in a row at which another manager led.
+    stood_by: u64,
     actions: u64,
     trusted_from: Timestamp,
     /// Nothing is changed after that.
@@ -112,7 +113,7 @@ impl Collector {
             read_at: None,
             started_at: now,
             now,
-            looks: 0,
+            stood_by: 0,
             actions: 0,
             trusted_from: Timestamp::default(),
             leads_until: Timestamp::default(),
@@ -134,7 +135,8 @@ impl Collector {
         self.running.values().map(|running| running.at).min()
     }
 
-    /// Reads the whole Swarm, which was `asked` for then, takes over what it finds unfinished, and decides.
+    /// Reads the whole Swarm, which was `asked` for then, takes over what it finds unfinished, and decides, though not each
+    /// time beside another leader.
     pub fn look(&mut self, kit: &SwarmKit, leader: Leader, asked: Timestamp, now: Timestamp) {
         let is_ours = leader == Leader::Here;
         if !is_ours {
@@ -172,9 +174,9 @@ impl Collector {
             let (course, step) = Course::take_over(mark, self.policy.action_deadline, now);
             self.running.insert(service, Running { course, kind, step: Some(step), answer: None, at: now });
         }
-        // What one decides beside another leader comes to nothing, which now and then is often enough to see.
-        self.looks += 1;
-        if !stands_by || self.looks.is_multiple_of(STANDBY_LOOKS) {
+        self.stood_by = if stands_by { self.stood_by + 1 } else { 0 };
+        // What one decides beside another leader comes to nothing: now and then is often enough to see that it does.
+        if !stands_by || self.stood_by % LOOKS_PER_DECISION == 1 {
             self.decide(now);
         }
     }

@@ -27,6 +27,9 @@ const SCALED: &str = "swarmguard.scaled";
 /// So long after something else went wrong with a service, fewer replicas may be that something's doing.
 const FAULT_COUNTS_FOR: Duration = Duration::from_secs(180);
 
+/// Between a look at the tasks and the update that rests on it.
+const LOOK_COUNTS_FOR: Duration = Duration::from_secs(3);
+
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -63,6 +66,8 @@ pub struct Judge {
     published: BTreeSet<ServiceId>,
     /// When each service's last action began.
     begun: BTreeMap<ServiceId, Timestamp>,
+    /// When the Swarm was read on which it rested.
+    rested_on: BTreeMap<ServiceId, Timestamp>,
     /// Which of SwarmGuard's notes are void.
     notes: Notes,
     /// What each collector has to remember of what was done.
@@ -98,6 +103,7 @@ impl Judge {
             faults: BTreeMap::new(),
             published: BTreeSet::new(),
             begun: BTreeMap::new(),
+            rested_on: BTreeMap::new(),
             notes: Notes::default(),
             remembered: Remembered::default(),
             written: BTreeMap::new(),
@@ -228,6 +234,7 @@ impl Judge {
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
         self.begun.insert(service.clone(), now);
+        self.rested_on.insert(service.clone(), seen_at);
         let is_unreached = |task: &Task| {
             task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at < now)
         };
@@ -320,6 +327,12 @@ impl Judge {
         }
     }
 
+    /// How old the Swarm is on which the action rests that has just begun: in days it is looked at each minute.
+    fn rests_on(&self, service: &ServiceId, now: Timestamp) -> Duration {
+        let seen_at = self.rested_on.get(service).filter(|_| self.begun.get(service) == Some(&now));
+        seen_at.map_or(Duration::ZERO, |seen_at| now.since(*seen_at))
+    }
+
     /// What happened in the Swarm; `is_our_update` where it came of one at once.
     pub fn happened(&mut self, happened: &Happened, is_our_update: bool, kit: &SwarmKit, now: Timestamp) {
         let (service, left, next, replaced, outdated) = match happened {
@@ -345,7 +358,7 @@ impl Judge {
         // What one of our updates takes at once is ours, whatever else went wrong before we looked; unless it is the next step
         // of the owner's own update, as its order and parallelism have it: for that one what nobody reaches runs as well.
         let (counts_for, outdated) = match is_our_update {
-            true => (self.look_counts_for(), *outdated && next >= wanted),
+            true => (self.rests_on(service, now).max(LOOK_COUNTS_FOR), *outdated && next >= wanted),
             false => (FAULT_COUNTS_FOR, *outdated),
         };
         let excused = self.faults.get(service).is_some_and(|at| now.since(*at) <= counts_for);

@@ -9,11 +9,9 @@ use swarmguard_wire::{NodeId, TaskId, Timestamp};
 use super::seen::Unplaced;
 use super::{Answer, Course, Phase, RETREAT_MAX, Step, THEIRS, UPDATE_MAX, UPDATE_PAUSE, Watch, describe};
 use crate::journal::State;
+use crate::swarm::mark::REMADE_MAX;
 use crate::swarm::spec::End;
 use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE, mark};
-
-/// How often what nobody reaches is made anew once more.
-const REMADE_MAX: u32 = 2;
 
 /// So long after it was made anew: a Swarm that has just lost its leader may make the next one in the same way.
 const REMADE_APART: Duration = Duration::from_secs(10);
@@ -66,8 +64,8 @@ impl Course {
                 nodes.extend(self.to_leave().cloned());
                 nodes.sort();
                 nodes.dedup();
-                // Beside a healthy one, while what is to replace both finds no node: Swarm does not look at them again.
-                let again = !self.unreached.is_empty() && self.may_remake(&nodes);
+                // Swarm waits for a task that no node takes, and does not look again at the two beside it that run.
+                let again = self.to_leave().next().is_some() && self.may_remake(&nodes);
                 self.back_out(nodes, late, again, now)
             }
             Retreat::Unsafe => {
@@ -175,8 +173,7 @@ impl Course {
         match answer {
             Answer::Updated(Ok(())) => {
                 self.may_be_over = None;
-                self.mark.remade = back_out.remade;
-                self.mark.keep_off(&back_out.nodes);
+                self.mark.keep_off(&back_out.nodes, back_out.remade);
                 (back_out.waiting, back_out.begun) = (true, now);
                 self.phase = Phase::BackingOut(back_out);
                 Step::ReadTasks
@@ -276,7 +273,7 @@ impl Course {
         Step::ReadTasks
     }
 
-    /// Swarm was told to keep tasks off these nodes, and has stopped to replace what runs there: it is to go about it anew.
+    /// Swarm was told to keep tasks off these nodes before; where something runs there all the same, it may be told again.
     fn may_remake(&self, nodes: &[NodeId]) -> bool {
         self.mark.is_kept_off(nodes) && self.mark.remade < REMADE_MAX
     }

@@ -57,7 +57,7 @@ impl Course {
         tasks: &[(TaskId, Task)],
         now: Timestamp,
     ) -> Option<Step> {
-        let mark::Change::Migrate { source, added, .. } = &self.mark.change else { return None };
+        let mark::Change::Migrate { source, .. } = &self.mark.change else { return None };
         let all = || tasks.iter().map(|(_, task)| task);
         if self.rolls_out || watch.redone == Redone::Elsewhere {
             return None;
@@ -65,12 +65,13 @@ impl Course {
         let since = |from: Option<Timestamp>| from.map_or(Duration::ZERO, |from| now.since(from));
         let is_stranded = since(watch.stranded_since) >= STRANDED_MAX && !self.changed;
         let unresponsive = self.unresponsive(tasks, now);
+        let is_off_source = self.mark.is_kept_off(std::slice::from_ref(source));
         let (redone, mut nodes): (Redone, Vec<NodeId>) = if !self.unreached.is_empty() {
             if self.unreached.iter().any(|node| node != source && self.kept.contains(node)) {
                 return None;
             }
             (Redone::Elsewhere, self.unreached.iter().chain([source]).cloned().collect())
-        } else if is_stranded && watch.redone == Redone::No && (added.len() > 1 || !unresponsive.is_empty()) {
+        } else if is_stranded && watch.redone == Redone::No && (!is_off_source || !unresponsive.is_empty()) {
             (Redone::Widened, unresponsive.iter().chain([source]).cloned().collect())
         } else if is_stranded && watch.redone < Redone::Anywhere {
             if since(watch.vacated_since) < VACATED_AFTER {

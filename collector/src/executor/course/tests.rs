@@ -294,7 +294,7 @@ fn backing_out_without_an_answer_is_looked_for_before_the_tasks_are_judged() {
     let looks = ["tasks", "back out of c", "pause", "mark"];
     let off = |node: &str| {
         let Answer::Mark(Ok(Some(mut found))) = found("ours", false) else { return Answer::Paused };
-        found.mark.keep_off(&[node.parse().unwrap()]);
+        found.mark.keep_off(&[node.parse().unwrap()], 0);
         Answer::Mark(Ok(Some(found)))
     };
     let check = |answers: Vec<(u64, Answer)>, expected: &[&str]| {

@@ -134,7 +134,7 @@ impl Course {
         let pause = match done {
             Ok(()) => {
                 self.may_be_over = None;
-                self.mark.keep_off(&self.kept_off);
+                self.mark.keep_off(&self.kept_off, self.mark.remade);
                 (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
                 WATCH_PAUSE
             }

@@ -124,7 +124,7 @@ fn defaults_that_swarm_fills_in_are_not_taken_for_the_users() {
 fn backing_out_keeps_tasks_off_the_new_node_and_then_the_users_spec_comes_back() {
     let user = json!({"TaskTemplate": {"Placement": {"Constraints": ["a==b"]}}});
     let (mut changed, mut mark) = applied(&user, migrate());
-    exclude_only(&mut changed, &mut mark, &["dst".parse().unwrap()]).unwrap();
+    exclude_only(&mut changed, &mut mark, &["dst".parse().unwrap()], 0).unwrap();
     assert_eq!(changed["TaskTemplate"]["Placement"]["Constraints"], json!(["a==b", "node.id!=dst"]));
     let found = super::mark(&changed).unwrap();
     assert_eq!(found, mark);

@@ -9,9 +9,6 @@ use swarmguard_wire::{ServiceId, Timestamp};
 use super::{Judge, remembered};
 use crate::swarmkit::SwarmKit;
 
-/// Between a look at the tasks and the update that rests on it.
-const LOOK_COUNTS_FOR: Duration = Duration::from_secs(3);
-
 impl Judge {
     /// A collector changed a service whose manager has not led for so long: by then it has to know.
     pub fn acted_beside(&mut self, service: &ServiceId, not_led_for: Duration, now: Timestamp) {
@@ -87,11 +84,6 @@ impl Judge {
     pub(super) fn has_come_back(&self, service: &ServiceId, now: Timestamp) -> bool {
         let known = self.known_after();
         self.rolled_back.get(service).is_some_and(|at| now.since(*at) <= known)
-    }
-
-    /// Between a look at the Swarm and the update that rests on it; in days of which each minute is looked at once it is more.
-    pub(super) fn look_counts_for(&self) -> Duration {
-        LOOK_COUNTS_FOR.max(self.policy.leader_window / 3)
     }
 
     /// What has changed for so long has to be known: the Swarm is read that often, and the update takes its time.

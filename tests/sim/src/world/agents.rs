@@ -144,7 +144,7 @@ impl World {
             }
         }
         if !alerted.is_empty() {
-            // What one decides beside another leader comes to nothing: at each look is often enough to see that it does.
+            // What one decides beside another leader comes to nothing: some of its looks are often enough to see that it does.
             let leads = |collector: &Collector| {
                 collector.facts.swarm().is_none_or(|swarm| !matches!(swarm.leader, Leader::Elsewhere { .. }))
             };

@@ -206,10 +206,10 @@ fn what_nobody_reaches_goes_though_a_healthy_one_on_its_node_is_moved_with_it() 
 }
 
 #[test]
-fn swarm_is_told_again_where_it_stopped_to_replace_what_nobody_reaches_beside_a_healthy_one() {
+fn swarm_is_told_again_where_it_does_not_replace_what_nobody_reaches_beside_a_healthy_one() {
     let told = |remade: u32| {
-        let mut mark = Mark { remade, ..migrate() };
-        mark.keep_off(&["c".parse().unwrap()]);
+        let mut mark = migrate();
+        mark.keep_off(&["c".parse().unwrap()], remade);
         let (mut course, _) = taken_over(mark);
         let Answer::Tasks(Ok(mut found)) = in_slots(without_ports_on("c", "ABC"), &[1, 2, 2]) else { return None };
         let (_, mut waiting) = task("", TaskState::Starting, true);
