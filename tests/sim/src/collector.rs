@@ -26,7 +26,7 @@ use crate::swarmkit::{Refusal, SwarmKit};
 const TAKE_OVER_PAUSE: Duration = Duration::from_secs(30);
 
 /// Beside another leader a collector decides at the first look, and then at every so many.
-const LOOKS_PER_DECISION: u64 = 8;
+const LOOKS_PER_DECISION: u64 = 3;
 
 /// How likely, in percent, it is that a manager's answer is lost, or the update with it.
 #[derive(Debug, Clone, Copy, Default)]
