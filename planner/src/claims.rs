@@ -27,15 +27,11 @@ impl Claims {
     /// Those of a collector before this one, which stand only in the services' labels, are among them.
     pub fn of(memory: &Memory, swarm: &Swarm, now: Timestamp) -> Self {
         let mut nodes = BTreeMap::new();
-        let marked = unended(memory, swarm).flatten();
-        for node in memory.nodes_in_flight().chain(marked) {
+        let unended: Vec<&Vec<NodeId>> = unended(memory, swarm).collect();
+        for node in memory.nodes_in_flight().chain(unended.iter().copied().flatten()) {
             *nodes.entry(node.clone()).or_insert(0) += 1;
         }
-        Self {
-            in_flight: memory.in_flight_count() + unended(memory, swarm).count(),
-            within_hour: memory.begun_within_hour(now),
-            nodes,
-        }
+        Self { in_flight: memory.in_flight_count() + unended.len(), within_hour: memory.begun_within_hour(now), nodes }
     }
 
     /// How many actions are under way.

@@ -18,7 +18,7 @@ use crate::placement::Constraint;
 use crate::plan::ActionKind;
 use crate::quiet::Pauses;
 use crate::window::{Sample, Window};
-use index::Index;
+use index::{By, Index};
 
 /// How long samples and reports are kept.
 pub const MEMORY: Duration = Duration::from_secs(300);
@@ -62,7 +62,7 @@ impl Facts {
 
     /// Records Swarm's state, all of it. Where everything is in it is worked out at once: no alert has to wait for that.
     pub fn record_swarm(&mut self, swarm: Swarm) {
-        self.index = OnceLock::from(Index::of(&swarm));
+        self.index = OnceLock::from(Index::of(&swarm, &self.containers, &self.by_hand));
         self.swarm = Some(swarm);
     }
 
@@ -74,7 +74,7 @@ impl Facts {
     /// Swarm's state and where everything is in it.
     pub(crate) fn indexed(&self) -> Option<(&Swarm, &Index)> {
         let swarm = self.swarm.as_ref()?;
-        Some((swarm, self.index.get_or_init(|| Index::of(swarm))))
+        Some((swarm, self.index.get_or_init(|| Index::of(swarm, &self.containers, &self.by_hand))))
     }
 
     /// The time of day, which a person's choice of hours and dates is about.
@@ -84,12 +84,18 @@ impl Facts {
 
     /// Records one sample of a container.
     pub fn record_sample(&mut self, container: ContainerId, sample: Sample) {
-        record(&mut self.containers, container, sample);
+        let window = record(&mut self.containers, container, sample);
+        if let (Some(window), Some(index)) = (window, self.index.get_mut()) {
+            index.hear(By::Agent, &container, window.newest());
+        }
     }
 
     /// Records one sample of a container that a person sent.
     pub fn record_by_hand(&mut self, container: ContainerId, sample: Sample) {
-        record(&mut self.by_hand, container, sample);
+        let window = record(&mut self.by_hand, container, sample);
+        if let (Some(window), Some(index)) = (window, self.index.get_mut()) {
+            index.hear(By::Hand, &container, window.newest());
+        }
     }
 
     /// Records what a node's agent said.
@@ -110,10 +116,13 @@ impl Facts {
     }
 }
 
-fn record(windows: &mut BTreeMap<ContainerId, Window>, container: ContainerId, sample: Sample) {
-    if windows.len() < CONTAINERS_MAX || windows.contains_key(&container) {
-        windows.entry(container).or_default().push(sample, MEMORY);
+fn record(windows: &mut BTreeMap<ContainerId, Window>, container: ContainerId, sample: Sample) -> Option<&Window> {
+    if windows.len() >= CONTAINERS_MAX && !windows.contains_key(&container) {
+        return None;
     }
+    let window = windows.entry(container).or_default();
+    window.push(sample, MEMORY);
+    Some(window)
 }
 
 /// Swarm's state as a manager told it.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, Timestamp};
 
 use crate::claims::Claims;
-use crate::facts::index::{Glance, Index};
+use crate::facts::index::{By, Index};
 use crate::facts::{Facts, Leader, Service, Swarm, UpdateState};
 use crate::labels::{Engagement, LabelProblem};
 use crate::memory::Memory;
@@ -102,11 +102,12 @@ impl fmt::Display for Decision {
 /// than their minimum; the most urgent first, and of equals the one with the lower identifier.
 pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
     let Some((swarm, index)) = facts.indexed() else { return Vec::new() };
-    let known = AllKnown::of(facts, swarm, index);
     let services = swarm.services.iter().enumerate();
-    let mut wanted: Vec<Wanted<'_>> = services
-        .filter_map(|(number, (id, service))| Wanted::of(&known, number, id, service, policy, memory, now))
-        .collect();
+    let candidates: Vec<Candidate<'_>> =
+        services.filter_map(|(number, (id, service))| Candidate::of(index, number, id, service, policy)).collect();
+    let known = AllKnown::of(facts, swarm, index, &candidates);
+    let mut wanted: Vec<Wanted<'_>> =
+        candidates.into_iter().filter_map(|candidate| Wanted::of(&known, candidate, memory, now)).collect();
     if wanted.is_empty() {
         return Vec::new();
     }
@@ -150,38 +151,69 @@ pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> 
     decisions
 }
 
-/// What is known of all running containers, by the places of the index.
+/// Where more than one service in so many is a candidate, all containers are gone through in their order rather than looked
+/// up one by one.
+const LOOKED_UP_MAX: usize = 8;
+
+/// What is known of all running containers.
 struct AllKnown<'a> {
+    facts: &'a Facts,
     swarm: &'a Swarm,
     index: &'a Index,
     nodes: Vec<&'a NodeId>,
-    by_agent: Vec<Option<&'a Window>>,
-    by_hand: Vec<Option<&'a Window>>,
-    /// What agents and people said last of each service, by its number.
-    glances: Vec<[Glance; 2]>,
+    /// What agents and what people said, by the places of the index; nothing where it is looked up.
+    windows: Option<[Vec<Option<&'a Window>>; 2]>,
 }
 
 impl<'a> AllKnown<'a> {
-    fn of(facts: &'a Facts, swarm: &'a Swarm, index: &'a Index) -> Self {
-        let (by_agent, agents) = index.look(&facts.containers);
-        let (by_hand, hands) = index.look(&facts.by_hand);
-        let glances = agents.into_iter().zip(hands).map(|(agent, hand)| [agent, hand]).collect();
-        Self { swarm, index, nodes: swarm.nodes.keys().collect(), by_agent, by_hand, glances }
+    fn of(facts: &'a Facts, swarm: &'a Swarm, index: &'a Index, candidates: &[Candidate<'_>]) -> Self {
+        let are_many = candidates.len() > swarm.services.len() / LOOKED_UP_MAX;
+        let windows = are_many.then(|| [&facts.containers, &facts.by_hand].map(|known| index.windows(known)));
+        Self { facts, swarm, index, nodes: swarm.nodes.keys().collect(), windows }
+    }
+
+    /// What agents and what people said of the container at this place.
+    fn windows(&self, place: usize, container: &ContainerId) -> [Option<&'a Window>; 2] {
+        match &self.windows {
+            Some(windows) => windows.each_ref().map(|windows| windows.get(place).copied().flatten()),
+            None => [&self.facts.containers, &self.facts.by_hand].map(|known| known.get(container)),
+        }
     }
 
     /// Of the service of this number.
     fn of_service(&self, number: usize) -> impl Iterator<Item = Known<'a>> + Clone {
         let (running, places, _) = self.index.running(number);
         running.iter().zip(places).filter_map(|(task, place)| {
-            let window = |windows: &[Option<&'a Window>]| windows.get(place).copied().flatten();
-            Some(Known {
-                container: task.container,
-                node: self.nodes.get(task.node)?,
-                since: task.since,
-                by_agent: window(&self.by_agent),
-                by_hand: window(&self.by_hand),
-            })
+            let node = self.nodes.get(task.node)?;
+            let [by_agent, by_hand] = self.windows(place, &task.container);
+            Some(Known { container: task.container, node, since: task.since, by_agent, by_hand })
         })
+    }
+}
+
+/// A service about which something might have to be done, by what was said of it last.
+struct Candidate<'a> {
+    number: usize,
+    id: &'a ServiceId,
+    service: &'a Service,
+    policy: Cow<'a, Policy>,
+    engagement: Engagement,
+    problems: Vec<LabelProblem>,
+}
+
+impl<'a> Candidate<'a> {
+    fn of(index: &Index, number: usize, id: &'a ServiceId, service: &'a Service, policy: &'a Policy) -> Option<Self> {
+        let (by_agent, by_hand) = (index.glance(By::Agent, number), index.glance(By::Hand, number));
+        let may_be_wanted = |policy: &Policy| {
+            let may_be_high = rules::may_be_high(by_agent.most, policy) || rules::may_be_high(by_hand.most, policy);
+            may_be_high || rules::may_be_idle(service, by_agent.sum, &policy.scaling)
+        };
+        // So it is with most, and for these what their owners chose need not be looked at.
+        if !service.labels.choose_thresholds() && !may_be_wanted(policy) {
+            return None;
+        }
+        let (policy, engagement, problems) = service.labels.over(policy);
+        may_be_wanted(&policy).then_some(Self { number, id, service, policy, engagement, problems })
     }
 }
 
@@ -198,28 +230,8 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(
-        known: &AllKnown<'a>,
-        number: usize,
-        id: &'a ServiceId,
-        service: &'a Service,
-        policy: &'a Policy,
-        memory: &Memory,
-        now: Timestamp,
-    ) -> Option<Self> {
-        let [by_agent, by_hand] = known.glances.get(number)?;
-        let may_be_wanted = |policy: &Policy| {
-            let may_be_high = rules::may_be_high(by_agent.most, policy) || rules::may_be_high(by_hand.most, policy);
-            may_be_high || rules::may_be_idle(service, by_agent.sum, &policy.scaling)
-        };
-        // So it is with most, and for these what their owners chose need not be looked at.
-        if !service.labels.choose_thresholds() && !may_be_wanted(policy) {
-            return None;
-        }
-        let (policy, engagement, problems) = service.labels.over(policy);
-        if !may_be_wanted(&policy) {
-            return None;
-        }
+    fn of(known: &AllKnown<'a>, candidate: Candidate<'a>, memory: &Memory, now: Timestamp) -> Option<Self> {
+        let Candidate { number, id, service, policy, engagement, problems } = candidate;
         let (containers, are_all) = (known.of_service(number), known.index.running(number).2);
         let since = memory.last_ended(id);
         let mut findings = rules::findings(containers.clone(), &policy, since, known.swarm.seen_at, now);
@@ -263,10 +275,14 @@ impl Sick {
                 could_be.get_mut(task.node).into_iter().for_each(|could_be| *could_be = true);
             }
         }
-        let reports = |node: &&NodeId| {
-            facts.reports.get(*node).is_some_and(|report| now.since(report.received_at) <= policy.metric_window)
+        // Both are in the order of their identifiers.
+        let mut reports = facts.reports.iter().peekable();
+        let mut reports_of = |node: &NodeId| {
+            while reports.next_if(|(id, _)| *id < node).is_some() {}
+            let report = reports.next_if(|(id, _)| *id == node);
+            report.is_some_and(|(_, report)| now.since(report.received_at) <= policy.metric_window)
         };
-        let nodes = known.nodes.iter().zip(could_be).filter(|(node, could_be)| *could_be && reports(node)).count();
+        let nodes = known.nodes.iter().zip(could_be).filter(|(node, could_be)| reports_of(node) && *could_be).count();
         Self { sick, nodes, are_too_many: sick as f32 * 100.0 > policy.limits.sick_nodes_percent * nodes as f32 }
     }
 }

@@ -11,6 +11,18 @@ use swarmguard_wire::{ContainerId, NodeId, Timestamp};
 use super::{HostPort, Resources, Service, Swarm};
 use crate::window::{Sample, Window};
 
+/// CPU, memory and network in percent; 0 where they are not known.
+type Used = [f32; 3];
+
+/// Who said something of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Its node's agent.
+    Agent,
+    /// A person.
+    Hand,
+}
+
 /// Made of one state of the Swarm, and right for that one only.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
@@ -18,8 +30,12 @@ pub(crate) struct Index {
     running: Vec<Running>,
     /// Where those of each service are among them.
     services: Vec<OfService>,
-    /// Their containers in order, each with its place in `running` and its service's number.
-    by_container: Vec<(ContainerId, usize, usize)>,
+    /// Their containers in order, each with its place in `running`.
+    by_container: Vec<(ContainerId, usize)>,
+    /// What agents said last of each, by its place: kept beside the samples, so that a plan reads a row of numbers.
+    by_agent: Vec<Used>,
+    /// The same of what people said.
+    by_hand: Vec<Used>,
     /// What is taken of each node.
     taken: Vec<Taken>,
 }
@@ -54,12 +70,16 @@ pub(crate) struct Taken {
 }
 
 impl Index {
-    /// Of this state.
-    pub(crate) fn of(swarm: &Swarm) -> Self {
+    /// Of this state, and of what agents and people have said.
+    pub(crate) fn of(
+        swarm: &Swarm,
+        by_agent: &BTreeMap<ContainerId, Window>,
+        by_hand: &BTreeMap<ContainerId, Window>,
+    ) -> Self {
         let numbers: BTreeMap<&NodeId, usize> =
             swarm.nodes.keys().enumerate().map(|(number, id)| (id, number)).collect();
         let mut index = Self { taken: vec![Taken::default(); numbers.len()], ..Self::default() };
-        for (number, service) in swarm.services.values().enumerate() {
+        for service in swarm.services.values() {
             let (begin, mut are_all) = (index.running.len(), true);
             for (_, task) in service.alive() {
                 let node = task.node.as_ref().and_then(|node| numbers.get(node)).copied();
@@ -68,7 +88,7 @@ impl Index {
                 }
                 match (node, task.container) {
                     (Some(node), Some(container)) if task.is_running() => {
-                        index.by_container.push((container, index.running.len(), number));
+                        index.by_container.push((container, index.running.len()));
                         index.running.push(Running { container, node, since: task.running_since });
                     }
                     (Some(_) | None, _) => are_all &= !task.is_running(),
@@ -77,6 +97,9 @@ impl Index {
             index.services.push(OfService { places: begin..index.running.len(), are_all });
         }
         index.by_container.sort_unstable();
+        let said =
+            |known| index.windows(known).into_iter().map(|window| used(window.and_then(Window::newest))).collect();
+        (index.by_agent, index.by_hand) = (said(by_agent), said(by_hand));
         index
     }
 
@@ -91,22 +114,52 @@ impl Index {
         (self.running.get(places.clone()).unwrap_or_default(), places, are_all)
     }
 
-    /// The window of each running task's container, by its place, and what the newest samples of each service come to, by
-    /// its number. All containers are gone through once in their own order, which is how they lie in memory.
-    pub(crate) fn look<'a>(&self, known: &'a BTreeMap<ContainerId, Window>) -> (Vec<Option<&'a Window>>, Vec<Glance>) {
+    /// The window of each running task's container, by its place. All containers are gone through once in their own order,
+    /// which is how they lie in memory.
+    pub(crate) fn windows<'a>(&self, known: &'a BTreeMap<ContainerId, Window>) -> Vec<Option<&'a Window>> {
         let mut windows = vec![None; self.running.len()];
-        let mut glances = vec![Glance::default(); self.services.len()];
         let mut known = known.iter().peekable();
-        for (container, place, service) in &self.by_container {
+        for (container, place) in &self.by_container {
             while known.next_if(|(id, _)| *id < container).is_some() {}
             let Some((_, window)) = known.next_if(|(id, _)| *id == container) else { continue };
             windows.get_mut(*place).into_iter().for_each(|place| *place = Some(window));
-            if let (Some(newest), Some(glance)) = (window.newest(), glances.get_mut(*service)) {
-                glance.add(newest);
-            }
         }
-        (windows, glances)
+        windows
     }
+
+    /// This is what was said last of a container. What is forgotten meanwhile stands until the next look at the Swarm: for that
+    /// the container is looked at in vain.
+    pub(crate) fn hear(&mut self, by: By, container: &ContainerId, newest: Option<&Sample>) {
+        let Ok(found) = self.by_container.binary_search_by(|(id, _)| id.cmp(container)) else { return };
+        let place = self.by_container.get(found).map(|(_, place)| *place);
+        let said = self.said_by_mut(by);
+        place.and_then(|place| said.get_mut(place)).into_iter().for_each(|said| *said = used(newest));
+    }
+
+    /// What was said last of a service's containers, by its number.
+    pub(crate) fn glance(&self, by: By, service: usize) -> Glance {
+        let said = match by {
+            By::Agent => &self.by_agent,
+            By::Hand => &self.by_hand,
+        };
+        let mut glance = Glance::default();
+        let places = self.services.get(service).map(|of| of.places.clone()).unwrap_or_default();
+        said.get(places).into_iter().flatten().for_each(|used| glance.add(*used));
+        glance
+    }
+
+    fn said_by_mut(&mut self, by: By) -> &mut Vec<Used> {
+        match by {
+            By::Agent => &mut self.by_agent,
+            By::Hand => &mut self.by_hand,
+        }
+    }
+}
+
+fn used(newest: Option<&Sample>) -> Used {
+    newest.map_or(Used::default(), |newest| {
+        [newest.cpu_percent, newest.memory_percent, newest.network_percent].map(Option::unwrap_or_default)
+    })
 }
 
 /// The newest samples of a service's containers together, also such as are too old: enough to tell that there is nothing to
@@ -120,8 +173,7 @@ pub(crate) struct Glance {
 }
 
 impl Glance {
-    fn add(&mut self, newest: &Sample) {
-        let values = [newest.cpu_percent, newest.memory_percent, newest.network_percent].map(Option::unwrap_or_default);
+    fn add(&mut self, values: Used) {
         for (most, value) in self.most.iter_mut().zip(values) {
             *most = most.max(value);
         }
@@ -150,7 +202,7 @@ mod tests {
             [(Some(10.0), Some(70.0), Some(1.0)), (Some(30.0), None, Some(2.0)), (None, Some(20.0), Some(4.0))]
         {
             let at = Timestamp::default();
-            glance.add(&Sample {
+            glance.add(used(Some(&Sample {
                 tick: 1,
                 sampled_at: at,
                 sent_at: at,
@@ -159,7 +211,7 @@ mod tests {
                 cpu_percent,
                 memory_percent,
                 network_percent,
-            });
+            })));
         }
         assert_eq!((glance.most, glance.sum), ([30.0, 70.0], [40.0, 90.0, 7.0]));
     }

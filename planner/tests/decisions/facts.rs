@@ -1,9 +1,10 @@
 //! What is taken as known, and for how long.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::world::{CALM, NOW, SICK, World, at, before, container, node_id, report, sample, task};
-use swarmguard_planner::facts::{CONTAINERS_MAX, MEMORY, NODES_MAX, NodeReport, Task, TaskState};
+use swarmguard_planner::facts::{CONTAINERS_MAX, MEMORY, NODES_MAX, NodeReport, Service, Task, TaskState};
 use swarmguard_planner::quiet::Pause;
 use swarmguard_planner::{Facts, Outcome, Withheld};
 use swarmguard_wire::{ContainerId, Name};
@@ -114,4 +115,32 @@ fn the_swarms_state_is_stale_after_the_window_and_not_a_moment_before() {
     assert_eq!(world.withheld(), Withheld::SwarmStale { seconds: 15 });
     world.facts.record_unchanged(before(world.policy.metric_window));
     assert!(matches!(world.outcome(), Outcome::Act { .. }), "{:?}", world.outcome());
+}
+
+#[test]
+fn what_is_said_after_the_swarm_was_read_counts() {
+    let mut world = World::new();
+    assert_eq!(world.plan(), []);
+    for (tick, second) in [(1, NOW - 1), (2, NOW)] {
+        world.sample(1, tick, second, SICK);
+    }
+    assert!(matches!(world.outcome(), Outcome::Act { .. }));
+    let mut world = World::new();
+    assert_eq!(world.plan(), []);
+    for (tick, second) in [(1, NOW - 1), (2, NOW)] {
+        world.facts.record_by_hand(container(1), sample(tick, second, SICK));
+    }
+    assert!(matches!(world.outcome(), Outcome::Act { .. }));
+}
+
+#[test]
+fn one_sick_service_among_many_is_helped_as_it_would_be_alone() {
+    let alone = World::new().seen(1, &[SICK, SICK]).told(2, &[CALM]);
+    let mut among_many = World::new().seen(1, &[SICK, SICK]).told(2, &[CALM]);
+    for number in 0..20 {
+        let other = Service { tasks: BTreeMap::new(), ..among_many.service().clone() };
+        among_many.swarm().services.insert(format!("other{number}").parse().unwrap(), other);
+    }
+    assert_eq!(among_many.plan(), alone.plan());
+    assert!(matches!(among_many.outcome(), Outcome::Act { .. }));
 }
