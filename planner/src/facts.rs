@@ -84,18 +84,12 @@ impl Facts {
 
     /// Records one sample of a container.
     pub fn record_sample(&mut self, container: ContainerId, sample: Sample) {
-        let window = record(&mut self.containers, container, sample);
-        if let (Some(window), Some(index)) = (window, self.index.get_mut()) {
-            index.hear(By::Agent, &container, window.newest());
-        }
+        record(&mut self.containers, container, sample, By::Agent, self.index.get_mut());
     }
 
     /// Records one sample of a container that a person sent.
     pub fn record_by_hand(&mut self, container: ContainerId, sample: Sample) {
-        let window = record(&mut self.by_hand, container, sample);
-        if let (Some(window), Some(index)) = (window, self.index.get_mut()) {
-            index.hear(By::Hand, &container, window.newest());
-        }
+        record(&mut self.by_hand, container, sample, By::Hand, self.index.get_mut());
     }
 
     /// Records what a node's agent said.
@@ -116,13 +110,19 @@ impl Facts {
     }
 }
 
-fn record(windows: &mut BTreeMap<ContainerId, Window>, container: ContainerId, sample: Sample) -> Option<&Window> {
+fn record(
+    windows: &mut BTreeMap<ContainerId, Window>,
+    container: ContainerId,
+    sample: Sample,
+    by: By,
+    index: Option<&mut Index>,
+) {
     if windows.len() >= CONTAINERS_MAX && !windows.contains_key(&container) {
-        return None;
+        return;
     }
     let window = windows.entry(container).or_default();
     window.push(sample, MEMORY);
-    Some(window)
+    index.into_iter().for_each(|index| index.hear(by, &container, window.newest()));
 }
 
 /// Swarm's state as a manager told it.

@@ -25,7 +25,6 @@ use crate::planted::{Bug, has};
 use crate::policy::{Policy, SICK_NODES_MIN};
 use crate::quiet::Quiet;
 use crate::rules::{self, Case, Condition, Finding, Known, Sick};
-use crate::window::Window;
 
 pub use action::{Action, ActionKind, Migrate, Scale, Trigger, WhyScale};
 pub use grounds::{Considered, Grounds, Other, Thresholds};
@@ -102,12 +101,11 @@ impl fmt::Display for Decision {
 /// than their minimum; the most urgent first, and of equals the one with the lower identifier.
 pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> Vec<Decision> {
     let Some((swarm, index)) = facts.indexed() else { return Vec::new() };
+    let known = AllKnown::of(facts, swarm, index);
     let services = swarm.services.iter().enumerate();
-    let candidates: Vec<Candidate<'_>> =
-        services.filter_map(|(number, (id, service))| Candidate::of(index, number, id, service, policy)).collect();
-    let known = AllKnown::of(facts, swarm, index, &candidates);
-    let mut wanted: Vec<Wanted<'_>> =
-        candidates.into_iter().filter_map(|candidate| Wanted::of(&known, candidate, memory, now)).collect();
+    let mut wanted: Vec<Wanted<'_>> = services
+        .filter_map(|(number, (id, service))| Wanted::of(&known, number, id, service, policy, memory, now))
+        .collect();
     if wanted.is_empty() {
         return Vec::new();
     }
@@ -151,69 +149,27 @@ pub fn plan(facts: &Facts, policy: &Policy, memory: &Memory, now: Timestamp) -> 
     decisions
 }
 
-/// Where more than one service in so many is a candidate, all containers are gone through in their order rather than looked
-/// up one by one.
-const LOOKED_UP_MAX: usize = 8;
-
 /// What is known of all running containers.
 struct AllKnown<'a> {
     facts: &'a Facts,
     swarm: &'a Swarm,
     index: &'a Index,
     nodes: Vec<&'a NodeId>,
-    /// What agents and what people said, by the places of the index; nothing where it is looked up.
-    windows: Option<[Vec<Option<&'a Window>>; 2]>,
 }
 
 impl<'a> AllKnown<'a> {
-    fn of(facts: &'a Facts, swarm: &'a Swarm, index: &'a Index, candidates: &[Candidate<'_>]) -> Self {
-        let are_many = candidates.len() > swarm.services.len() / LOOKED_UP_MAX;
-        let windows = are_many.then(|| [&facts.containers, &facts.by_hand].map(|known| index.windows(known)));
-        Self { facts, swarm, index, nodes: swarm.nodes.keys().collect(), windows }
-    }
-
-    /// What agents and what people said of the container at this place.
-    fn windows(&self, place: usize, container: &ContainerId) -> [Option<&'a Window>; 2] {
-        match &self.windows {
-            Some(windows) => windows.each_ref().map(|windows| windows.get(place).copied().flatten()),
-            None => [&self.facts.containers, &self.facts.by_hand].map(|known| known.get(container)),
-        }
+    fn of(facts: &'a Facts, swarm: &'a Swarm, index: &'a Index) -> Self {
+        Self { facts, swarm, index, nodes: swarm.nodes.keys().collect() }
     }
 
     /// Of the service of this number.
-    fn of_service(&self, number: usize) -> impl Iterator<Item = Known<'a>> + Clone {
-        let (running, places, _) = self.index.running(number);
-        running.iter().zip(places).filter_map(|(task, place)| {
+    fn of_service(&self, number: usize) -> impl Iterator<Item = Known<'a>> {
+        self.index.running(number).0.iter().filter_map(|task| {
             let node = self.nodes.get(task.node)?;
-            let [by_agent, by_hand] = self.windows(place, &task.container);
+            let said = [&self.facts.containers, &self.facts.by_hand];
+            let [by_agent, by_hand] = said.map(|windows| windows.get(&task.container));
             Some(Known { container: task.container, node, since: task.since, by_agent, by_hand })
         })
-    }
-}
-
-/// A service about which something might have to be done, by what was said of it last.
-struct Candidate<'a> {
-    number: usize,
-    id: &'a ServiceId,
-    service: &'a Service,
-    policy: Cow<'a, Policy>,
-    engagement: Engagement,
-    problems: Vec<LabelProblem>,
-}
-
-impl<'a> Candidate<'a> {
-    fn of(index: &Index, number: usize, id: &'a ServiceId, service: &'a Service, policy: &'a Policy) -> Option<Self> {
-        let (by_agent, by_hand) = (index.glance(By::Agent, number), index.glance(By::Hand, number));
-        let may_be_wanted = |policy: &Policy| {
-            let may_be_high = rules::may_be_high(by_agent.most, policy) || rules::may_be_high(by_hand.most, policy);
-            may_be_high || rules::may_be_idle(service, by_agent.sum, &policy.scaling)
-        };
-        // So it is with most, and for these what their owners chose need not be looked at.
-        if !service.labels.choose_thresholds() && !may_be_wanted(policy) {
-            return None;
-        }
-        let (policy, engagement, problems) = service.labels.over(policy);
-        may_be_wanted(&policy).then_some(Self { number, id, service, policy, engagement, problems })
     }
 }
 
@@ -230,25 +186,39 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(known: &AllKnown<'a>, candidate: Candidate<'a>, memory: &Memory, now: Timestamp) -> Option<Self> {
-        let Candidate { number, id, service, policy, engagement, problems } = candidate;
-        let (containers, are_all) = (known.of_service(number), known.index.running(number).2);
+    fn of(
+        known: &AllKnown<'a>,
+        number: usize,
+        id: &'a ServiceId,
+        service: &'a Service,
+        policy: &'a Policy,
+        memory: &Memory,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let (by_agent, by_hand) = (known.index.glance(By::Agent, number), known.index.glance(By::Hand, number));
+        let may_be_wanted = |policy: &Policy| {
+            let may_be_high = rules::may_be_high(by_agent.most, policy) || rules::may_be_high(by_hand.most, policy);
+            may_be_high || rules::may_be_idle(service, by_agent.sum, &policy.scaling)
+        };
+        // So it is with most, and for these what their owners chose need not be looked at.
+        if !service.labels.choose_thresholds() && !may_be_wanted(policy) {
+            return None;
+        }
+        let (policy, engagement, problems) = service.labels.over(policy);
+        if !may_be_wanted(&policy) {
+            return None;
+        }
+        let are_all = known.index.running(number).1;
+        let containers: Vec<Known<'_>> = known.of_service(number).collect();
+        let each = || containers.iter().copied();
         let since = memory.last_ended(id);
-        let mut findings = rules::findings(containers.clone(), &policy, since, known.swarm.seen_at, now);
+        let mut findings = rules::findings(each(), &policy, since, known.swarm.seen_at, now);
         // While one container has too much to do, the service is not idle, whatever the others do.
         if findings.is_empty() && are_all {
-            findings.extend(rules::idle(containers.clone(), service, memory.scaled_from(id, service), &policy, now));
+            findings.extend(rules::idle(each(), service, memory.scaled_from(id, service), &policy, now));
         }
         let is_wanted = !findings.is_empty();
-        is_wanted.then(|| Self {
-            id,
-            service,
-            policy,
-            engagement,
-            problems,
-            findings,
-            containers: containers.collect(),
-        })
+        is_wanted.then_some(Self { id, service, policy, engagement, problems, findings, containers })
     }
 }
 

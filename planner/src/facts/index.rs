@@ -108,15 +108,15 @@ impl Index {
         &self.taken
     }
 
-    /// The running tasks of the service of this number, their places, and whether they are all that it has.
-    pub(crate) fn running(&self, service: usize) -> (&[Running], Range<usize>, bool) {
+    /// The running tasks of the service of this number, and whether they are all that it has.
+    pub(crate) fn running(&self, service: usize) -> (&[Running], bool) {
         let OfService { places, are_all } = self.services.get(service).cloned().unwrap_or_default();
-        (self.running.get(places.clone()).unwrap_or_default(), places, are_all)
+        (self.running.get(places).unwrap_or_default(), are_all)
     }
 
     /// The window of each running task's container, by its place. All containers are gone through once in their own order,
     /// which is how they lie in memory.
-    pub(crate) fn windows<'a>(&self, known: &'a BTreeMap<ContainerId, Window>) -> Vec<Option<&'a Window>> {
+    fn windows<'a>(&self, known: &'a BTreeMap<ContainerId, Window>) -> Vec<Option<&'a Window>> {
         let mut windows = vec![None; self.running.len()];
         let mut known = known.iter().peekable();
         for (container, place) in &self.by_container {
