@@ -188,7 +188,7 @@ fn seen(facts: &Facts, policy: &Policy, chosen: &Policy, service: &Service, now:
     }
     let mut fresh: Vec<(&Task, Sample)> = Vec::new();
     for task in &running {
-        let window = task.container.as_ref().and_then(|container| facts.containers.get(container));
+        let window = task.container.as_ref().and_then(|container| facts.containers().get(container));
         let newest = window.and_then(|window| window.newest()).copied();
         let is_fresh = |sample: &Sample| now.since(sample.sampled_at) <= policy.metric_window;
         fresh.extend(newest.filter(is_fresh).map(|sample| (*task, sample)));

@@ -140,8 +140,8 @@ impl Fleet {
 
     /// The Swarm's state, replaced whole.
     pub fn record_swarm(&mut self, swarm: Swarm, now: Timestamp) {
-        self.facts.record_swarm(swarm);
         self.facts.forget(now);
+        self.facts.record_swarm(swarm);
     }
 
     /// An alert that came at `received_at`.
@@ -214,7 +214,7 @@ impl Fleet {
         follows_within: Duration,
     ) -> Result<(), ResolveError> {
         let (node, container) = self.resolve(alert)?;
-        let newest = self.facts.by_hand.get(&container).and_then(|window| window.newest());
+        let newest = self.facts.by_hand().get(&container).and_then(|window| window.newest());
         let tick = newest.map_or(1, |newest| {
             let gap = if received_at.since(newest.received_at) <= follows_within { 1 } else { 2 };
             newest.tick.saturating_add(gap)

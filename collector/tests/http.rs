@@ -61,7 +61,7 @@ impl Collector {
     /// Samples of all containers, and what was counted.
     fn known(&self) -> (usize, u64, u64) {
         let state = self.shared.state();
-        let samples = state.fleet.facts().containers.values().map(|window| window.len()).sum();
+        let samples = state.fleet.facts().containers().values().map(|window| window.len()).sum();
         (samples, state.counters.alerts + state.counters.reports, state.counters.refused)
     }
 }
@@ -220,10 +220,10 @@ async fn an_alert_in_words_works_and_its_repetition_counts_as_a_row() {
         assert_eq!(response.status, 200, "{:?}", response.body);
     }
     let state = collector.shared.state();
-    let window = &state.fleet.facts().by_hand[&container_id()];
+    let window = &state.fleet.facts().by_hand()[&container_id()];
     let ticks: Vec<u64> = window.newest_first().map(|sample| sample.tick).collect();
     assert_eq!(ticks, [2, 1], "the agent's own ticks are not disturbed");
-    assert_eq!(state.fleet.facts().containers[&container_id()].len(), 1);
+    assert_eq!(state.fleet.facts().containers()[&container_id()].len(), 1);
     assert_eq!(window.newest().unwrap().cpu_percent, Some(85.5));
     assert_eq!(window.newest().unwrap().network_percent, Some(76.0), "15.2 of the node's 20 Mbit/s");
 }

@@ -3,8 +3,9 @@
 //! `some`: one service in a hundred is in trouble, half of them sick and half busy; the others have enough to do, though each
 //! might be scaled down, so that every container is looked at for both. `idle`: all others could do with a replica fewer,
 //! and the samples of five minutes are gone through. `everywhere`: every service is in trouble.
-//! All of that with nothing of it in a cache, as it is for a collector that plans once in a while; `warm` is over and over. `look` is what
-//! goes before all plans after a look at the Swarm: working out where everything is.
+//! `look` is what goes before all plans after a look at the Swarm: working out where everything is. All of that with nothing
+//! of it in a cache, as it is for a collector that plans once in a while; `warm` is a plan over and over. `samples` is one
+//! sample more of each container.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use swarmguard_planner::facts::{
     Leader, Mode, Node, NodeReport, Platform, Resources, Service, Swarm, Task, TaskState, UpdateState,
 };
@@ -154,7 +155,7 @@ fn service(number: usize, replicas: usize) -> Service {
 }
 
 fn sample(tick: u64, (cpu, memory, network): Load) -> Sample {
-    let at = second(NOW_S - (SAMPLES - 1 - tick) * REPORT_INTERVAL_S);
+    let at = second(NOW_S + tick * REPORT_INTERVAL_S - (SAMPLES - 1) * REPORT_INTERVAL_S);
     Sample {
         tick,
         sampled_at: at,
@@ -179,9 +180,23 @@ fn trouble(number: usize) -> Option<Load> {
     }
 }
 
+/// How long it takes so many times. A collector plans once a second or so, and does other things between.
+fn cold<T>(times: u64, mut prepare: impl FnMut() -> T, mut run: impl FnMut(T)) -> Duration {
+    let mut elsewhere = vec![0_u8; BEYOND_CACHES];
+    let mut took = Duration::ZERO;
+    for _ in 0..times {
+        let prepared = prepare();
+        elsewhere.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1));
+        black_box(&elsewhere);
+        let begun = Instant::now();
+        run(prepared);
+        took += begun.elapsed();
+    }
+    took
+}
+
 fn planning(criterion: &mut Criterion) {
     let (policy, memory, now) = (Policy::default(), Memory::default(), second(NOW_S));
-    let mut elsewhere = vec![0_u8; BEYOND_CACHES];
     let mut group = criterion.benchmark_group("plan");
     group.sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     let worlds = [250, 500, 1_000, 2_000].map(|nodes| ("some", nodes, facts(nodes, CALM, trouble)));
@@ -190,26 +205,23 @@ fn planning(criterion: &mut Criterion) {
     let everywhere = ("everywhere", 1_000, facts(1_000, CALM, sick_or_busy));
     for (name, nodes, facts) in worlds.into_iter().chain([idle, everywhere]) {
         assert!(plan(&facts, &policy, &memory, now).len() >= nodes * SERVICES_PER_NODE / 100);
-        // A collector plans once a second or so, and does other things between.
         group.bench_function(BenchmarkId::new(name, nodes), |bench| {
-            bench.iter_custom(|times| {
-                let mut took = Duration::ZERO;
-                for _ in 0..times {
-                    elsewhere.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1));
-                    black_box(&elsewhere);
-                    let begun = Instant::now();
-                    black_box(plan(black_box(&facts), &policy, &memory, now));
-                    took += begun.elapsed();
-                }
-                took
-            });
+            bench.iter_custom(|times| cold(times, || (), |()| drop(plan(black_box(&facts), &policy, &memory, now))));
         });
     }
     let warm = facts(1_000, CALM, trouble);
     let swarm = warm.swarm().unwrap().clone();
-    let mut other = Facts::default();
+    let mut other = warm.clone();
     group.bench_function(BenchmarkId::new("look", 1_000), |bench| {
-        bench.iter_batched(|| swarm.clone(), |swarm| other.record_swarm(swarm), BatchSize::LargeInput);
+        bench.iter_custom(|times| cold(times, || swarm.clone(), |swarm| other.record_swarm(swarm)));
+    });
+    let containers: Vec<ContainerId> = warm.containers().keys().copied().collect();
+    let mut tick = SAMPLES;
+    group.bench_function(BenchmarkId::new("samples", 1_000), |bench| {
+        bench.iter(|| {
+            containers.iter().for_each(|container| other.record_sample(*container, sample(tick, CALM)));
+            tick += 1;
+        });
     });
     group.bench_function(BenchmarkId::new("warm", 1_000), |bench| {
         bench.iter(|| plan(black_box(&warm), &policy, &memory, now));

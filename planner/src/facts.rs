@@ -35,14 +35,12 @@ pub const NODES_MAX: usize = 5_000;
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     swarm: Option<Swarm>,
-    /// Of `swarm`, from the first time that it is asked for.
+    containers: BTreeMap<ContainerId, Window>,
+    by_hand: BTreeMap<ContainerId, Window>,
+    /// Of these three: worked out when it is asked for, told of each sample from then on, and void once `swarm` is changed.
     index: OnceLock<Index>,
     /// The last report of each node.
     pub reports: BTreeMap<NodeId, NodeReport>,
-    /// Recent samples of each container, from its node's agent.
-    pub containers: BTreeMap<ContainerId, Window>,
-    /// Samples that people sent, kept apart: their ticks have nothing to do with the agent's.
-    pub by_hand: BTreeMap<ContainerId, Window>,
     /// What people paused.
     pub pauses: Pauses,
     /// How far the wall clock is ahead of the clock that all these times are told by, which never steps. What people
@@ -54,6 +52,16 @@ impl Facts {
     /// Swarm's state; absent until it was read once.
     pub fn swarm(&self) -> Option<&Swarm> {
         self.swarm.as_ref()
+    }
+
+    /// Recent samples of each container, from its node's agent.
+    pub fn containers(&self) -> &BTreeMap<ContainerId, Window> {
+        &self.containers
+    }
+
+    /// Samples that people sent, kept apart: their ticks have nothing to do with the agent's.
+    pub fn by_hand(&self) -> &BTreeMap<ContainerId, Window> {
+        &self.by_hand
     }
 
     /// Swarm's state, to be changed.

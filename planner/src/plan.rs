@@ -166,7 +166,7 @@ impl<'a> AllKnown<'a> {
     fn of_service(&self, number: usize) -> impl Iterator<Item = Known<'a>> {
         self.index.running(number).0.iter().filter_map(|task| {
             let node = self.nodes.get(task.node)?;
-            let said = [&self.facts.containers, &self.facts.by_hand];
+            let said = [self.facts.containers(), self.facts.by_hand()];
             let [by_agent, by_hand] = said.map(|windows| windows.get(&task.container));
             Some(Known { container: task.container, node, since: task.since, by_agent, by_hand })
         })

@@ -107,7 +107,7 @@ pub(super) fn services(shared: &Shared) -> Answer {
 pub(super) fn service(state: &State, policy: &Policy, swarm: &Swarm, id: &ServiceId, service: &Service) -> Value {
     let task = |(task_id, task): (&swarmguard_wire::TaskId, &swarmguard_planner::facts::Task)| {
         let node = task.node.as_ref().and_then(|node| swarm.nodes.get(node)).map(|node| &node.hostname);
-        let window = task.container.as_ref().and_then(|container| state.fleet.facts().containers.get(container));
+        let window = task.container.as_ref().and_then(|container| state.fleet.facts().containers().get(container));
         let newest = window.and_then(|window| window.newest()).map(|sample| {
             json!({
                 "age_seconds": now().since(sample.sampled_at).as_secs_f64(),

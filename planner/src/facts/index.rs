@@ -1,7 +1,11 @@
-//! Where everything is, worked out once for each look at the Swarm, so that a plan does not have to search.
+//! Where everything is, so that a plan does not have to search: worked out for each look at the Swarm, and told from then on
+//! what is said of a container.
 //!
 //! Nodes go by their number in the order of their identifiers, and so do services: a plan for a Swarm of a thousand nodes
 //! compares numbers and walks rows, where it would otherwise look up each task's node and container by name.
+//!
+//! The rows of what was said last only tell where to look: what is decided rests on the samples themselves. A row has what
+//! the newest sample has; when all of a container's are forgotten it stays, and what is looked at then is found empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,7 +15,7 @@ use swarmguard_wire::{ContainerId, NodeId, Timestamp};
 use super::{HostPort, Resources, Service, Swarm};
 use crate::window::{Sample, Window};
 
-/// CPU, memory and network in percent; 0 where they are not known.
+/// CPU, memory and network in percent. What is not known adds nothing to a sum and is never the highest: here it is 0.
 type Used = [f32; 3];
 
 /// Who said something of a container.
@@ -23,7 +27,7 @@ pub(crate) enum By {
     Hand,
 }
 
-/// Made of one state of the Swarm, and right for that one only.
+/// Right for one state of the Swarm only, and for as long as it is told of every sample.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
     /// Running tasks whose node and container are known; those of a service stand together, in the services' order.
@@ -121,19 +125,23 @@ impl Index {
         let mut known = known.iter().peekable();
         for (container, place) in &self.by_container {
             while known.next_if(|(id, _)| *id < container).is_some() {}
-            let Some((_, window)) = known.next_if(|(id, _)| *id == container) else { continue };
-            windows.get_mut(*place).into_iter().for_each(|place| *place = Some(window));
+            let window = known.peek().filter(|(id, _)| *id == container).map(|(_, window)| *window);
+            windows.get_mut(*place).into_iter().for_each(|place| *place = window);
         }
         windows
     }
 
-    /// This is what was said last of a container. What is forgotten meanwhile stands until the next look at the Swarm: for that
-    /// the container is looked at in vain.
+    /// This is what was said last of a container, for each task that is said to have it.
     pub(crate) fn hear(&mut self, by: By, container: &ContainerId, newest: Option<&Sample>) {
-        let Ok(found) = self.by_container.binary_search_by(|(id, _)| id.cmp(container)) else { return };
-        let place = self.by_container.get(found).map(|(_, place)| *place);
-        let said = self.said_by_mut(by);
-        place.and_then(|place| said.get_mut(place)).into_iter().for_each(|said| *said = used(newest));
+        let said = match by {
+            By::Agent => &mut self.by_agent,
+            By::Hand => &mut self.by_hand,
+        };
+        let first = self.by_container.partition_point(|(id, _)| id < container);
+        let from_first = self.by_container.get(first..).unwrap_or_default();
+        for (_, place) in from_first.iter().take_while(|(id, _)| id == container) {
+            said.get_mut(*place).into_iter().for_each(|said| *said = used(newest));
+        }
     }
 
     /// What was said last of a service's containers, by its number.
@@ -146,13 +154,6 @@ impl Index {
         let places = self.services.get(service).map(|of| of.places.clone()).unwrap_or_default();
         said.get(places).into_iter().flatten().for_each(|used| glance.add(*used));
         glance
-    }
-
-    fn said_by_mut(&mut self, by: By) -> &mut Vec<Used> {
-        match by {
-            By::Agent => &mut self.by_agent,
-            By::Hand => &mut self.by_hand,
-        }
     }
 }
 

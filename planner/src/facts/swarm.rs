@@ -1,4 +1,7 @@
-//! Swarm's own state, as a manager told it.
+//! Swarm's own state, as a manager told it: services, their tasks, and nodes.
+//!
+//! Only what decisions need is here, and nothing is judged. It is one look, replaced whole by the next: between two looks
+//! nothing in it changes but what SwarmGuard itself has just done.
 
 use std::collections::{BTreeMap, BTreeSet};
 

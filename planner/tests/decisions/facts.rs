@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::world::{CALM, NOW, SICK, World, at, before, container, node_id, report, sample, task};
-use swarmguard_planner::facts::{CONTAINERS_MAX, MEMORY, NODES_MAX, NodeReport, Service, Task, TaskState};
+use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, container, node_id, report, sample, task};
+use swarmguard_planner::facts::{
+    CONTAINERS_MAX, MEMORY, Mode, NODES_MAX, NodeReport, Scaled, Service, Task, TaskState,
+};
+use swarmguard_planner::plan::ActionKind;
 use swarmguard_planner::quiet::Pause;
-use swarmguard_planner::{Facts, Outcome, Withheld};
+use swarmguard_planner::{Decision, Facts, Outcome, Withheld, plan};
 use swarmguard_wire::{ContainerId, Name};
+
+/// Neither high nor idle.
+const AT_WORK: Load = (60.0, 60.0, 50.0);
 
 /// A time that is just over.
 const MOMENT: Duration = Duration::from_micros(1);
@@ -18,9 +24,71 @@ fn what_a_person_sent_counts_as_well_as_what_an_agent_said() {
     assert!(acts(&World::new().told(1, &[SICK, SICK])));
     assert!(acts(&World::new().seen(1, &[CALM, CALM]).told(1, &[SICK, SICK])));
     assert!(acts(&World::new().seen(1, &[SICK, SICK]).told(1, &[CALM, CALM])));
-    let at_work = World::new().seen(1, &[(60.0, 60.0, 50.0)]).seen(2, &[(60.0, 60.0, 50.0)]);
+    let at_work = World::new().seen(1, &[AT_WORK]).seen(2, &[AT_WORK]);
     assert!(acts(&at_work.told(1, &[SICK, SICK])), "also where the agents saw a service that is neither high nor idle");
     assert!(!acts(&World::new().told(1, &[SICK]).seen(1, &[SICK])), "the rows are kept apart");
+}
+
+/// Numbers that look random and are the same in each run (xorshift64, G. Marsaglia, 2003).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        for shift in [13, -7, 17] {
+            self.0 ^= if shift > 0 { self.0 << shift } else { self.0 >> -shift };
+        }
+        self.0 % sides
+    }
+}
+
+/// A service with a replica to give back, a second one, and a container that a task of each is said to have.
+fn shared() -> World {
+    let mut world = World::new();
+    let mut other = world.service().clone();
+    (other.name, other.tasks) = (Name::new("api"), BTreeMap::from([("t3".parse().unwrap(), task("c", 1))]));
+    other.mode = Mode::Replicated { replicas: 1 };
+    world.service().scaled = Some(Scaled { from: 1, to: 2, by: "before".to_owned() });
+    world.swarm().services.insert("api".parse().unwrap(), other);
+    world
+}
+
+fn rests_on_idleness(decision: &Decision) -> bool {
+    match &decision.outcome {
+        Outcome::Act { action } | Outcome::Observe { action, .. } => action.kind() == ActionKind::ScaleDown,
+        Outcome::Withhold { withheld } => matches!(withheld, Withheld::Idle { .. } | Withheld::BusyLately { .. }),
+    }
+}
+
+#[test]
+fn a_plan_is_the_same_whenever_it_was_worked_out_where_everything_is() {
+    let World { mut facts, policy, memory } = shared();
+    let (mut dice, mut now, mut found, mut idle) = (Dice(2_463_534_242), NOW, [0; 3], 0);
+    for step in 0..3_000 {
+        now += if dice.below(40) == 0 { 301 } else { dice.below(3) };
+        // Mostly the same for a while: what is done rests on more than one tick.
+        let load = if dice.below(8) == 0 { dice.below(4) } else { step / 50 % 4 };
+        let sample = sample(step, now, [CALM, AT_WORK, SICK, BUSY][load as usize]);
+        let id = container(1 + dice.below(3) as u8);
+        match dice.below(20) {
+            0 => facts.forget(at(now)),
+            1 => assert!(facts.swarm_mut().is_some()),
+            2 => facts.record_swarm(facts.swarm().unwrap().clone()),
+            3..8 => facts.record_by_hand(id, sample),
+            _ => facts.record_sample(id, sample),
+        }
+        facts.record_unchanged(at(now));
+        for report in facts.reports.values_mut() {
+            report.received_at = at(now);
+        }
+        let mut anew = facts.clone();
+        assert!(anew.swarm_mut().is_some());
+        let decisions = plan(&facts, &policy, &memory, at(now));
+        assert_eq!(decisions, plan(&anew, &policy, &memory, at(now)), "after {step} steps");
+        found[decisions.len()] += 1;
+        idle += usize::from(decisions.iter().any(rests_on_idleness));
+    }
+    assert!(idle > 100, "{idle}");
+    assert!(found.iter().all(|times| *times > 100), "services in a plan, and how often so many: {found:?}");
 }
 
 #[test]
@@ -48,10 +116,10 @@ fn no_more_containers_are_known_than_may_be_and_those_go_on_being_told_of() {
         facts.record_sample(id(number), sample(1, NOW, CALM));
     }
     facts.record_sample(id(CONTAINERS_MAX), sample(1, NOW, CALM));
-    assert_eq!(facts.containers.len(), CONTAINERS_MAX);
-    assert!(!facts.containers.contains_key(&id(CONTAINERS_MAX)));
+    assert_eq!(facts.containers().len(), CONTAINERS_MAX);
+    assert!(!facts.containers().contains_key(&id(CONTAINERS_MAX)));
     facts.record_sample(id(7), sample(2, NOW + 1, CALM));
-    assert_eq!(facts.containers[&id(7)].len(), 2);
+    assert_eq!(facts.containers()[&id(7)].len(), 2);
 }
 
 #[test]
@@ -61,8 +129,9 @@ fn what_was_not_heard_of_for_long_is_forgotten_and_not_a_moment_before() {
     facts.record_by_hand(container(2), sample(1, NOW, CALM));
     facts.record_report(node_id("a"), report(20.0));
     facts.pauses.all = Some(Pause { until: Some(at(NOW) + MEMORY + MOMENT), reason: None });
-    let known =
-        |facts: &Facts| (facts.containers.len(), facts.by_hand.len(), facts.reports.len(), facts.pauses.all.is_some());
+    let known = |facts: &Facts| {
+        (facts.containers().len(), facts.by_hand().len(), facts.reports.len(), facts.pauses.all.is_some())
+    };
     facts.forget(at(NOW) + MEMORY);
     assert_eq!(known(&facts), (1, 1, 1, true));
     facts.forget(at(NOW) + MEMORY + MOMENT);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::world::{BUSY, CALM, Load, NOW, SICK, World, at, before, container, labels, node_id, service_id, task};
+use crate::world::{
+    BUSY, CALM, Load, NOW, SICK, World, at, before, container, labels, node_id, report, service_id, task,
+};
 use swarmguard_planner::checks::{Violation, vet};
 use swarmguard_planner::claims::Claims;
 use swarmguard_planner::facts::{Mode, Service, UnderWay};
@@ -264,6 +266,15 @@ fn when_most_nodes_look_sick_nothing_is_moved() {
         assert_eq!(withheld_by(&world, "web"), expected, "what the others run could not be moved");
     }
     assert_eq!(withheld_by_or_none(&watered_down, "web"), None, "what the others run could be, and is not sick");
+    let mut heard_of_others = three_sick_nodes();
+    heard_of_others.facts.reports.remove(&node_id("a"));
+    heard_of_others.facts.reports.insert(node_id("0"), report(20.0));
+    let expected = Withheld::TooManySick { sick: 3, nodes: 2 };
+    assert_eq!(
+        withheld_by(&heard_of_others, "web"),
+        expected,
+        "one is not heard of, and another is no node of the Swarm"
+    );
     let mut patient = world;
     patient.policy.limits.sick_nodes_percent = 100.0;
     assert_ne!(withheld_by_or_none(&patient, "web"), Some(Withheld::TooManySick { sick: 3, nodes: 3 }));
@@ -331,5 +342,5 @@ fn what_is_paused_is_shown_and_checked_again_before_it_is_done() {
     assert_eq!(acts(&world), 1);
     world.facts.pauses.all = Some(pause);
     assert_eq!(quiet(&world), paused(true));
-    assert_eq!(world.facts.containers.len(), 2, "{:?}", container(1));
+    assert_eq!(world.facts.containers().len(), 2, "{:?}", container(1));
 }

@@ -199,7 +199,7 @@ fn a_container_that_is_not_known_is_not_idle() {
 #[test]
 fn a_value_that_is_not_known_counts_as_high() {
     let mut world = loaded(CALM, COOLDOWN);
-    let (newest, second) = (*world.facts.containers[&container(1)].newest().unwrap(), NOW + 1);
+    let (newest, second) = (*world.facts.containers()[&container(1)].newest().unwrap(), NOW + 1);
     let unknown = swarmguard_planner::window::Sample { tick: second, network_percent: None, ..newest };
     world.facts.record_sample(container(1), unknown);
     assert_eq!(world.plan(), []);

@@ -11,7 +11,7 @@ use crate::report::{Outcome, Promise, promises, table};
 use crate::run::{cargo, run as run_command, target_folder};
 
 /// What is measured: the state of the Swarm, and its nodes.
-const ROWS: [(&str, u32); 8] = [
+const ROWS: [(&str, u32); 9] = [
     ("some", 250),
     ("some", 500),
     ("some", 1_000),
@@ -20,6 +20,7 @@ const ROWS: [(&str, u32); 8] = [
     ("everywhere", 1_000),
     ("warm", 1_000),
     ("look", 1_000),
+    ("samples", 1_000),
 ];
 
 const CONTAINERS_PER_NODE: f64 = 20.0;
