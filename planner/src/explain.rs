@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::plan::{Action, Considered, Decision, Grounds, Migrate, Other, Outcome, Scale, WhyScale};
+use swarmguard_wire::Name;
+
+use crate::placement::Rejected;
+use crate::plan::{Action, Candidates, Considered, Decision, Grounds, Migrate, Other, Outcome, Scale, WhyScale};
 use crate::rules::Condition;
 
 impl Decision {
@@ -89,16 +92,11 @@ fn grounds(action: &Action) -> Vec<String> {
                 (Some(in_use), None) => format!("{node} would do, with {in_use:.0} of 200 %"),
                 (None, None) => format!("{node} was not looked at"),
             }));
-            match more {
-                0 => {}
-                1 => sentences.push("One more node is not named here".to_owned()),
-                more => sentences.push(format!("{more} more nodes are not named here")),
-            }
+            sentences.extend(not_named(*more));
             sentences.into_iter().map(|sentence| sentence + ".").collect()
         }
-        Action::ScaleUp(scale) | Action::ScaleDown(scale) => match scale.why {
-            WhyScale::Busy { nodes: 1 } => vec!["One node may take one more.".to_owned()],
-            WhyScale::Busy { nodes } => vec![format!("{nodes} nodes may take one more; Swarm chooses among them.")],
+        Action::ScaleUp(scale) | Action::ScaleDown(scale) => match &scale.why {
+            WhyScale::Busy(found) => candidates(found),
             WhyScale::Idle { seconds, sum: [cpu, memory, network], carries } => vec![format!(
                 "What each replica had to do at most in the last {seconds} s comes to {cpu:.0} % of CPU, {memory:.0} % of \
                  memory and {network:.0} % of network; {} can carry {:.0}, {:.0} and {:.0} % of one.",
@@ -108,6 +106,27 @@ fn grounds(action: &Action) -> Vec<String> {
                 carries[2]
             )],
         },
+    }
+}
+
+fn candidates(Candidates { nodes, names, rejected, more }: &Candidates) -> Vec<String> {
+    let named: Vec<&str> = names.iter().map(Name::as_str).collect();
+    let among = named.join(", ");
+    let mut sentences = vec![match nodes - named.len() {
+        0 if *nodes == 1 => format!("{among} is the only node that may take one more"),
+        0 => format!("{nodes} nodes may take one more, and Swarm chooses among them: {among}"),
+        unnamed => format!("{nodes} nodes may take one more, and Swarm chooses among them: {among} and {unnamed} more"),
+    }];
+    sentences.extend(rejected.iter().map(|Rejected { node, why }| format!("{node} {why}")));
+    sentences.extend(not_named(*more));
+    sentences.into_iter().map(|sentence| sentence + ".").collect()
+}
+
+fn not_named(nodes: usize) -> Option<String> {
+    match nodes {
+        0 => None,
+        1 => Some("One more node is not named here".to_owned()),
+        more => Some(format!("{more} more nodes are not named here")),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::quiet::Quiet;
 use crate::rules::{self, Case, Condition, Finding, Known, Sick};
 
 pub use action::{Action, ActionKind, Migrate, Scale, Trigger, WhyScale};
-pub use grounds::{Considered, Grounds, Other, Thresholds};
+pub use grounds::{Candidates, Considered, Grounds, Other, Thresholds};
 pub use observed::Observed;
 pub(crate) use withheld::Wait;
 pub use withheld::{NAMED_MAX, Withheld};

@@ -159,7 +159,7 @@ impl ControlLoop {
 mod tests {
     use std::sync::Arc;
 
-    use swarmguard_planner::plan::{Scale, Trigger, WhyScale};
+    use swarmguard_planner::plan::{Candidates, Scale, Trigger, WhyScale};
     use swarmguard_wire::{ContainerId, Name};
 
     use super::*;
@@ -182,7 +182,7 @@ mod tests {
             sent_at: at,
             received_at: at,
         };
-        let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy { nodes: 1 } });
+        let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy(Candidates::default()) });
         let mut facts = Facts::default();
         facts.record_swarm(Swarm { seen_at: at - Duration::from_secs(3), ..Swarm::default() });
         let shared = Arc::new(Shared::new(Settings::default().resolve().unwrap()));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use swarmguard_wire::{ContainerId, Name, NodeId, ServiceId, TaskId, Timestamp};
 
-use super::grounds::Considered;
+use super::grounds::{Candidates, Considered};
 
 /// What an action does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -84,14 +84,11 @@ pub struct Scale {
 }
 
 /// What a change of the number of replicas rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum WhyScale {
     /// There is too much to do.
-    Busy {
-        /// Nodes that may take one more.
-        nodes: usize,
-    },
+    Busy(Candidates),
     /// One fewer could do it all.
     Idle {
         /// Seconds for which that is known.

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use swarmguard_wire::{Name, Timestamp};
 
-use crate::facts::Mode;
-use crate::placement::{Ineligible, Place};
+use crate::facts::{Mode, Service};
+use crate::placement::{Ineligible, Place, Rejected};
 use crate::plan::NAMED_MAX;
 use crate::rules::{Case, Condition, Finding};
 
@@ -119,5 +119,40 @@ impl Considered {
             }
         };
         Self { chosen_use, others: others.take(NAMED_MAX).map(other).collect(), more }
+    }
+}
+
+/// The nodes that were looked at for one replica more: Swarm chooses among those that may take it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Candidates {
+    /// How many may take it.
+    pub nodes: usize,
+    /// Their names, at most [`NAMED_MAX`].
+    pub names: Vec<Name>,
+    /// Nodes that may not, at most [`NAMED_MAX`].
+    pub rejected: Vec<Rejected>,
+    /// How many more of these there are.
+    pub more: usize,
+}
+
+impl Candidates {
+    pub(crate) fn of(places: &[Place<'_>], service: &Service) -> Self {
+        let mut candidates = Self::default();
+        for place in places {
+            let node = &place.node.hostname;
+            match place.target_score(service) {
+                Ok(_) => {
+                    candidates.nodes += 1;
+                    if candidates.nodes <= NAMED_MAX {
+                        candidates.names.push(node.clone());
+                    }
+                }
+                Err(why) if candidates.rejected.len() < NAMED_MAX => {
+                    candidates.rejected.push(Rejected { node: node.clone(), why });
+                }
+                Err(_) => candidates.more += 1,
+            }
+        }
+        candidates
     }
 }

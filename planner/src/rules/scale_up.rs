@@ -4,8 +4,7 @@
 //! least one node is a fit target; a replica that cannot run would leave the service unconverged.
 
 use super::{Case, Finding, trigger};
-use crate::placement::{Place, Rejected};
-use crate::plan::{Scale, WhyScale, Withheld};
+use crate::plan::{Candidates, Scale, WhyScale, Withheld};
 use crate::planted::{Bug, has};
 
 pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Result<Scale, Withheld> {
@@ -13,14 +12,11 @@ pub(super) fn propose(case: &Case<'_>, finding: &Finding, replicas: u64) -> Resu
     if replicas >= max && !has(Bug::AboveMaximum) || has(Bug::NeverGrows) {
         return Err(Withheld::MaxReplicas { replicas, max });
     }
-    let nodes = case.places.iter().filter(|place| place.target_score(case.service).is_ok()).count();
-    if nodes > 0 {
-        let why = WhyScale::Busy { nodes };
-        return Ok(Scale { trigger: trigger(case, finding), from: replicas, to: replicas + 1, why });
+    match Candidates::of(case.places, case.service) {
+        Candidates { nodes: 0, rejected, more, .. } => Err(Withheld::NoTarget { nodes: rejected, more }),
+        candidates => {
+            let why = WhyScale::Busy(candidates);
+            Ok(Scale { trigger: trigger(case, finding), from: replicas, to: replicas + 1, why })
+        }
     }
-    let reject = |place: &Place<'_>| {
-        let why = place.target_score(case.service).err()?;
-        Some(Rejected { node: place.node.hostname.clone(), why })
-    };
-    Err(Withheld::no_target(case.places.iter().filter_map(reject)))
 }

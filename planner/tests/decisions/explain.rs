@@ -19,6 +19,8 @@ const SICK_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high ab
 const BUSY_SEEN: &str = "Its container 010101010101 on a is at CPU 95 % (high above 75), memory 90 % (high above 80) and network \
                          80 % (high above 65), for 181 ticks in a row (2 needed).";
 
+const ANYWHERE: &str = "3 nodes may take one more, and Swarm chooses among them: a, b, c.";
+
 #[test]
 fn a_move_names_every_node_that_was_looked_at() {
     check(
@@ -49,14 +51,48 @@ fn of_many_nodes_those_that_are_not_named_are_counted() {
 }
 
 #[test]
-fn a_scale_up_says_where_one_more_may_run() {
+fn a_scale_up_says_where_one_more_may_run_and_why_not_elsewhere() {
     let headline = "web goes from 2 to 3 replicas: scenario 2, CPU, memory and network are high.";
-    check(BUSY, |_| (), &[headline, BUSY_SEEN, "3 nodes may take one more; Swarm chooses among them."]);
+    check(BUSY, |_| (), &[headline, BUSY_SEEN, ANYWHERE]);
     check(
         BUSY,
         |world| ["a", "b"].into_iter().for_each(|name| world.node(name).active = false),
-        &[headline, BUSY_SEEN, "One node may take one more."],
+        &[
+            headline,
+            BUSY_SEEN,
+            "c is the only node that may take one more.",
+            "a is paused or drained.",
+            "b is paused or drained.",
+        ],
     );
+}
+
+#[test]
+fn of_many_nodes_for_one_replica_more_those_that_are_not_named_are_counted() {
+    let said = |spares: u8, active: bool| {
+        let mut world = World::new().seen(1, &[BUSY, BUSY]);
+        for number in 0..spares {
+            let name = format!("n{number:02}");
+            world.spare(&name, 30.0);
+            world.node(&name).active = active;
+        }
+        let mut said = world.plan().remove(0).explain();
+        drop(said.drain(..2));
+        (said.len(), said.remove(0), said.pop())
+    };
+    let begins = |nodes: u8| format!("{nodes} nodes may take one more, and Swarm chooses among them: a, b, c, n00, ");
+    for (spares, ends) in [(17, "n15, n16."), (18, "n15, n16 and 1 more."), (20, "n15, n16 and 3 more.")] {
+        let (sentences, first, last) = said(spares, true);
+        assert!(first.starts_with(&begins(spares + 3)) && first.ends_with(ends), "{spares}: {first}");
+        assert_eq!((sentences, last), (1, None));
+    }
+    for (spares, sentences, last) in [
+        (20, 21, "n19 is paused or drained."),
+        (21, 22, "One more node is not named here."),
+        (22, 22, "2 more nodes are not named here."),
+    ] {
+        assert_eq!(said(spares, false), (sentences, ANYWHERE.to_owned(), Some(last.to_owned())));
+    }
 }
 
 #[test]
@@ -111,7 +147,7 @@ fn what_is_only_observed_says_why_and_what_would_be_done() {
         &[
             &format!("{because} go from 2 to 3 replicas: scenario 2, CPU, memory and network are high."),
             BUSY_SEEN,
-            "3 nodes may take one more; Swarm chooses among them.",
+            ANYWHERE,
         ],
     );
 }

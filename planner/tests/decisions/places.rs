@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::world::{BUSY, SICK, World, before, labels, node_id, report, task};
 use swarmguard_planner::facts::{Mode, NodeReport, Platform, Resources};
 use swarmguard_planner::placement::{Constraint, Ineligible};
-use swarmguard_planner::plan::{Action, Considered, Other, WhyScale};
+use swarmguard_planner::plan::{Action, Candidates, Considered, Other, WhyScale};
 use swarmguard_planner::{Outcome, Withheld};
 use swarmguard_wire::Name;
 
@@ -17,7 +17,7 @@ fn check(change: impl FnOnce(&mut World), expected: Option<&Ineligible>) {
     change(&mut world);
     let found = match world.outcome() {
         Outcome::Act { action: Action::ScaleUp(scale) } => {
-            assert_eq!(scale.why, WhyScale::Busy { nodes: 1 });
+            assert!(matches!(scale.why, WhyScale::Busy(Candidates { nodes: 1, .. })), "{:?}", scale.why);
             None
         }
         Outcome::Withhold { withheld: Withheld::NoTarget { nodes, more: 0 } } => {

@@ -4,7 +4,7 @@ mod ending;
 mod redo;
 
 use swarmguard_planner::facts::TaskState;
-use swarmguard_planner::plan::{Scale, Trigger, WhyScale};
+use swarmguard_planner::plan::{Candidates, Scale, Trigger, WhyScale};
 use swarmguard_wire::Name;
 
 use super::watching::LOOKS_PER_MARK;
@@ -124,7 +124,7 @@ fn begun() -> (Course, Step) {
         sent_at: at(0),
         received_at: at(0),
     };
-    let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy { nodes: 1 } });
+    let action = Action::ScaleUp(Scale { trigger, from: 2, to: 3, why: WhyScale::Busy(Candidates::default()) });
     Course::begin(action, mark(Change::ScaleUp { to: 3 }), DEADLINE)
 }
 

@@ -32,6 +32,21 @@ async fn influx_query(stage: &Stage, query: &str) -> Result<Value> {
     get_json(&format!("{url}/query?db={INFLUXDB_DATABASE}&epoch=ms&q={}", encoded(query))).await
 }
 
+/// The first point of `recovery_events` for which this holds, once InfluxDB has it: each column by its name.
+pub(crate) async fn recovery_event(stage: &Stage, condition: &str) -> Result<BTreeMap<String, Value>> {
+    let query = format!("SELECT * FROM recovery_events WHERE {condition} LIMIT 1");
+    wait_for("a point in recovery_events", Duration::from_secs(20), || async {
+        let answer = influx_query(stage, &query).await?;
+        let series = &answer["results"][0]["series"][0];
+        let (Some(columns), Some(values)) = (series["columns"].as_array(), series["values"][0].as_array()) else {
+            return Ok(None);
+        };
+        let names = columns.iter().map(|name| name.as_str().unwrap_or_default().to_owned());
+        Ok(Some(names.zip(values.iter().cloned()).collect()))
+    })
+    .await
+}
+
 /// How many points of one container InfluxDB has.
 pub(crate) async fn influx_count(stage: &Stage, container: &str) -> Result<u64> {
     let query = format!("SELECT count(memory_mb) FROM container_metrics WHERE container_id='{container}'");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use swarmguard_collector::journal::State;
 use swarmguard_end_to_end::app::{App, Deployed};
 use swarmguard_end_to_end::scenario::{self, Outcome, SESSIONS_HELD, Sickness};
@@ -11,6 +11,7 @@ use swarmguard_end_to_end::stage::wait_for;
 use swarmguard_lab::Place;
 use swarmguard_lab::servers::victoria_metrics;
 
+use crate::figures::recovery_event;
 use crate::{POLICY, on_stage};
 
 const RUNS: usize = 5;
@@ -65,6 +66,21 @@ fn a_sick_container_moves_in_time_and_nobody_notices() {
             let spec = web.spec(&stage.lab).await?;
             ensure!(spec == written, "the spec is not as the user wrote it:\n{written:#}\n{spec:#}");
             web.wait_for_replicas(&stage.lab, 2).await?;
+        }
+        for action in stage.actions("web").await? {
+            let point = recovery_event(stage, &format!("action_id='{}'", action.id)).await?;
+            let [.., t5, _] = action.times_ms;
+            for (column, expected) in [
+                ("kind", json!("migrate")),
+                ("outcome", json!("completed")),
+                ("service_name", json!("web")),
+                ("from_node", json!(action.from_node)),
+                ("to_node", json!(action.to_node)),
+            ] {
+                ensure!(point.get(column) == Some(&expected), "{column} is to be {expected}: {point:?}");
+            }
+            let found = point.get("t5_ms").and_then(Value::as_f64);
+            ensure!(found.is_some() && found == t5, "t5_ms is to be {t5:?}: {point:?}");
         }
         Ok(())
     });
@@ -136,12 +152,15 @@ fn a_service_whose_owner_did_not_allow_it_is_observed_only() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         ensure!(stage.actions("quiet").await?.is_empty(), "it was acted on");
         ensure!(quiet.running(&stage.lab).await? == before, "its tasks changed");
+        let point = recovery_event(stage, "service_name='quiet' AND outcome='observed'").await?;
+        let text = point.get("text").and_then(Value::as_str).context("no text")?;
+        ensure!(text.contains("its owner has not set the label"), "{text}");
         Ok(())
     });
 }
 
 /// A health check that the old replicas have passed, and that no new one can pass once its server is stopped.
-fn check_of(url: &str) -> serde_json::Value {
+fn check_of(url: &str) -> Value {
     json!({
         "Test": ["CMD", "/web-stress", "health", "--url", format!("{url}/health")],
         "Interval": 500_000_000, "Timeout": 1_000_000_000, "Retries": 1_000,
