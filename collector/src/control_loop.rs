@@ -246,7 +246,6 @@ impl ControlLoop {
         let rules = state.rules.clone();
         let policy = &rules.policy;
         let decisions = plan(state.fleet.facts(), policy, &self.memory, at);
-        let mut is_written = false;
         for mut decision in decisions {
             if let Outcome::Act { action } = &decision.outcome
                 && let Some(withheld) = self.hold_back(action, &decision, state.fleet.facts(), policy, at)
@@ -268,7 +267,6 @@ impl ControlLoop {
                 && let Some(sink) = &mut self.sink
             {
                 events::write_decision(sink, &decision, unix_ns(at));
-                is_written = true;
             }
             if !matches!(decision.outcome, Outcome::Act { .. }) {
                 continue;
@@ -294,8 +292,8 @@ impl ControlLoop {
         state.in_flight = swarm.map_or(0, |swarm| Claims::of(&self.memory, swarm, at).in_flight());
         state.within_hour = self.memory.begun_within_hour(at);
         drop(state);
-        // Once all is handed over: packing takes its time.
-        self.sink.iter_mut().filter(|_| is_written).for_each(Sink::flush);
+        // Once all is handed over: packing takes its time, where there is anything to pack.
+        self.sink.iter_mut().for_each(Sink::flush);
     }
 
     fn action_ended(&mut self, service: &ServiceId, kind: ActionKind, mut record: ActionRecord, ended: &Ended) {

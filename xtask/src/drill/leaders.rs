@@ -1,19 +1,22 @@
 //! Three managers with a collector beside each. The leader's machine is killed, cut off, or stopped and woken later, in the
 //! middle of a migration: the collector beside Swarm's new leader finishes it, and nobody does anything twice.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use swarmguard_end_to_end::app::{App, Deployed, tasks_of};
-use swarmguard_end_to_end::http::{get_json, get_json_from_socket};
+use swarmguard_end_to_end::app::{App, Deployed};
+use swarmguard_end_to_end::http::get_json;
 use swarmguard_end_to_end::scenario::Sickness;
 use swarmguard_end_to_end::stage::{Stage, wait_for};
 
 use super::row;
 use crate::report::{Figure, Outcome, Promise, promises, table};
 use crate::run::{say, step};
+use told::{leader_seen_by, mark, running, sight, spec, specs};
 
 /// Managers; three more nodes take the app, so that losing a manager takes none of its tasks, and a replacement that Swarm
 /// gave no port has another node to go to.
@@ -321,85 +324,6 @@ async fn settled(stage: &Stage, web: &Deployed) -> Result<Option<(u32, u32)>> {
         web.ask(&stage.lab, *node, "/health").await?;
     }
     Ok((is_whole && is_quiet).then_some((leader, witness)))
-}
-
-/// What a manager tells: who leads, which nodes it hears from, whether an action goes on, and where tasks are; and whether one
-/// of those nodes is a worker.
-async fn sight(stage: &Stage, manager: u32) -> Result<(String, bool)> {
-    let socket = stage.lab.node(manager)?.socket();
-    let nodes = get_json_from_socket(socket, "/nodes").await?;
-    let leader = leader_of(&nodes);
-    let name = |id: &Value| {
-        let of = nodes.as_array().into_iter().flatten().find(|node| node["ID"] == *id);
-        of.and_then(|node| node["Description"]["Hostname"].as_str()).unwrap_or("nowhere").to_owned()
-    };
-    let heard = nodes.as_array().into_iter().flatten().filter(|node| node["Status"]["State"] == "ready");
-    let mut heard: Vec<String> = heard.map(|node| name(&node["ID"])).collect();
-    heard.sort();
-    let hears_worker = WORKERS.iter().any(|worker| heard.contains(&format!("node{worker}")));
-    let tasks = tasks_of(socket, "web").await?;
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let alive = tasks.iter().filter(|task| {
-        !["shutdown", "failed", "rejected", "complete", "orphaned"]
-            .contains(&task["Status"]["State"].as_str().unwrap_or_default())
-    });
-    let mut tasks: Vec<String> = alive
-        .map(|task| {
-            format!(
-                "{} {} (to be {})",
-                name(&task["NodeID"]),
-                word(&task["Status"]["State"]),
-                word(&task["DesiredState"])
-            )
-        })
-        .collect();
-    tasks.sort();
-    let under_way = if mark(&spec(stage, manager).await?).is_some() { "under way" } else { "over" };
-    let sight = format!("leader {leader:?}, {under_way}; hears {}; tasks: {}", heard.join(" "), tasks.join(", "));
-    Ok((sight, hears_worker))
-}
-
-async fn leader_seen_by(stage: &Stage, witness: u32) -> Result<Option<u32>> {
-    Ok(leader_of(&get_json_from_socket(stage.lab.node(witness)?.socket(), "/nodes").await?))
-}
-
-fn leader_of(nodes: &Value) -> Option<u32> {
-    let leader = nodes.as_array()?.iter().find(|node| node["ManagerStatus"]["Leader"] == true)?;
-    leader["Description"]["Hostname"].as_str()?.strip_prefix("node")?.parse().ok()
-}
-
-async fn spec(stage: &Stage, manager: u32) -> Result<Value> {
-    Ok(get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?["Spec"].clone())
-}
-
-/// The spec and the one before, which any update replaces. The version counts also what Swarm itself writes about an update.
-async fn specs(stage: &Stage, manager: u32) -> Result<[Value; 2]> {
-    let found = get_json_from_socket(stage.lab.node(manager)?.socket(), "/services/web").await?;
-    Ok(["Spec", "PreviousSpec"].map(|key| found[key].clone()))
-}
-
-fn mark(spec: &Value) -> Option<String> {
-    let mark: Value = serde_json::from_str(spec["Labels"]["swarmguard.action"].as_str()?).ok()?;
-    mark["id"].as_str().map(str::to_owned)
-}
-
-/// Running tasks of the app, and the lab's number of each one's node.
-async fn running(stage: &Stage, manager: u32) -> Result<BTreeMap<String, u32>> {
-    let socket = stage.lab.node(manager)?.socket();
-    let mut running = BTreeMap::new();
-    for task in tasks_of(socket, "web").await? {
-        let is_running = task["Status"]["State"] == "running" && task["DesiredState"] == "running";
-        if !is_running {
-            continue;
-        }
-        for worker in WORKERS {
-            let info = stage.lab.node(worker)?.docker().await?.info().await?;
-            if info.swarm.and_then(|swarm| swarm.node_id).as_deref() == task["NodeID"].as_str() {
-                running.insert(task["ID"].as_str().unwrap_or_default().to_owned(), worker);
-            }
-        }
-    }
-    Ok(running)
 }
 
 /// Actions that were begun, as every collector that answers tells it.
