@@ -99,6 +99,8 @@ impl SwarmKit {
             previous: Value::Null,
             rolled_back: false,
             version: self.version,
+            spec_version: self.version,
+            previous_version: self.version,
             update: UpdateState::Settled,
             hopeless_percent,
             template: String::new(),
@@ -123,6 +125,7 @@ impl SwarmKit {
         self.version += 1;
         service.template = template_of(&spec);
         service.previous = std::mem::replace(&mut service.spec, spec);
+        service.previous_version = std::mem::replace(&mut service.spec_version, self.version);
         service.rolled_back = false;
         service.version = self.version;
         self.begin_update(id);
@@ -141,6 +144,7 @@ impl SwarmKit {
         }
         self.version += 1;
         std::mem::swap(&mut service.spec, &mut service.previous);
+        std::mem::swap(&mut service.spec_version, &mut service.previous_version);
         service.rolled_back = true;
         service.template = template_of(&service.spec);
         service.version = self.version;
@@ -252,6 +256,7 @@ impl SwarmKit {
         // Nobody loses anything by one that nobody reaches.
         let was_running = task.is_running() && task.portless_since.is_none();
         task.wanted = false;
+        task.is_misplaced = why == Why::Misplaced;
         let service = task.service.clone();
         // One without a node was never started.
         if task.node.is_none() {
@@ -344,6 +349,9 @@ impl SwarmKit {
             made_at: self.now,
             delayed_until: self.now + delay,
             waits_for: Vec::new(),
+            spec_version: found.spec_version,
+            is_dropped: false,
+            is_misplaced: false,
         };
         self.tasks.insert(id.clone(), task);
         Some(id)

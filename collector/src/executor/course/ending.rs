@@ -222,6 +222,11 @@ impl Course {
                     let nodes = self.to_leave().cloned().collect();
                     return self.back_out(nodes, back_out.late, true, now);
                 }
+                if let Ok(tasks) = &tasks
+                    && self.is_stuck(&back_out, tasks, now)
+                {
+                    return self.back_out(back_out.nodes, back_out.late, true, now);
+                }
                 if is_over && tasks.is_ok() && !self.unreached.is_empty() {
                     let left = format!("{}, and no other node takes it: it is left so", back_out.late);
                     return self.end(State::Left, left, false, now);
@@ -289,6 +294,14 @@ impl Course {
     fn may_leave_others(&self, back_out: &BackOut) -> bool {
         let may_leave = self.mark.remade < REMADE_MAX && self.may_leave(&Retreat::Wait);
         may_leave && !self.to_leave().eq(&back_out.nodes)
+    }
+
+    /// What replaced it failed on the way and runs by now, which Swarm does not look at any more: what nobody reaches stays
+    /// beside it, and what no node takes.
+    fn is_stuck(&self, back_out: &BackOut, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
+        let is_settled = !self.is_coming() && now.since(back_out.begun) >= REMADE_APART;
+        let is_left = self.to_leave().next().is_some() && self.may_remake(&back_out.nodes);
+        is_settled && is_left && self.way_back(tasks, now) == Retreat::From(back_out.nodes.clone())
     }
 
     /// What was to go is gone by itself, before it was known whether the update was taken.

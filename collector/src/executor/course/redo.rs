@@ -48,7 +48,22 @@ impl Redone {
     }
 }
 
+impl Watch {
+    /// What ran on the source has had the time to stop, and a replacement may start there.
+    pub(super) fn is_vacated(&self, now: Timestamp) -> bool {
+        self.vacated_since.is_some_and(|since| now.since(since) >= VACATED_AFTER)
+    }
+}
+
 impl Course {
+    /// Asks whether Swarm hears from the source, before which nothing stops there.
+    pub(super) fn ask_whether_vacated(&mut self, watch: &Watch) -> Option<Step> {
+        let mark::Change::Migrate { source, .. } = &self.mark.change else { return None };
+        let source = source.clone();
+        self.phase = Phase::Watching(*watch);
+        Some(Step::ReadNode(source))
+    }
+
     /// Has Swarm begin the move anew where it does not come to its end as it was planned; once each.
     pub(super) fn redo(
         &mut self,
@@ -74,10 +89,8 @@ impl Course {
         } else if is_stranded && watch.redone == Redone::No && (!is_off_source || !unresponsive.is_empty()) {
             (Redone::Widened, unresponsive.iter().chain([source]).cloned().collect())
         } else if is_stranded && watch.redone < Redone::Anywhere {
-            if since(watch.vacated_since) < VACATED_AFTER {
-                let source = source.clone();
-                self.phase = Phase::Watching(*watch);
-                return Some(Step::ReadNode(source));
+            if !watch.is_vacated(now) {
+                return self.ask_whether_vacated(watch);
             }
             (Redone::Anywhere, unresponsive)
         } else {

@@ -23,6 +23,7 @@ const RESTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long a third node is waited for where a replacement runs that nobody reaches. One that Swarm hears from is given it at
 /// once; after an election Swarm may not hear from it for another ten seconds, in which the node that was left would serve.
+/// That one has to be vacated first: what starts there while the port is still held fails, and Swarm then pauses the update.
 const THIRD_NODE_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
@@ -166,11 +167,9 @@ impl Course {
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
-        let limit = if watch.redone == Redone::Elsewhere && !is_reached && !self.placed {
-            THIRD_NODE_MAX
-        } else {
-            self.deadline
-        };
+        let needs_third = watch.redone == Redone::Elsewhere && !is_reached && !self.placed;
+        let is_vacated = watch.is_vacated(now);
+        let limit = if needs_third && is_vacated { THIRD_NODE_MAX } else { self.deadline };
         let is_late = now.since(watch.begun) > limit;
         // What fails again and again beside what was moved rests between. In somebody else's update the healthy one may be what
         // they want replaced.
@@ -211,6 +210,9 @@ impl Course {
             // A task that fails again and again rests between, which is when it can be taken back.
             let is_waited_for = is_waited_for && (retreat == Retreat::Wait || is_decided);
             return if is_waited_for { None } else { Some(self.retreat(retreat, now)) };
+        }
+        if needs_third && !is_vacated {
+            return self.ask_whether_vacated(watch);
         }
         let is_stranded = progress.old_leaving && is_stranded;
         watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));

@@ -39,6 +39,8 @@ impl SwarmKit {
         let now = self.now;
         self.changes += 1;
         self.ports_unsure_until = now + PORTS_UNSURE;
+        // Its scheduler looks at all that wait.
+        self.tasks.values_mut().for_each(|task| task.is_dropped = false);
         let unready = |task: &&mut Task| task.wanted && task.state == TaskState::Starting;
         for task in self.tasks.values_mut().filter(unready).filter(|_| rng.chance(50)) {
             task.portless_since.get_or_insert(now);

@@ -10,6 +10,8 @@ use super::{Machine, SwarmKit, Task};
 
 /// A container is made, starts, and passes its first health check within so many milliseconds.
 const STARTS_WITHIN_MS: (u64, u64) = (300, 3_000);
+/// One that finds its port held is given up on within so many.
+const FAILS_WITHIN_MS: (u64, u64) = (100, 500);
 /// One that never gets healthy is given up on within so many.
 const GIVEN_UP_WITHIN_MS: (u64, u64) = (4_000, 40_000);
 
@@ -20,23 +22,25 @@ impl SwarmKit {
             .tasks
             .iter()
             .filter(|(_, task)| task.service == *service && task.node.is_none() && task.wanted && task.is_alive())
-            .filter(|(_, task)| !self.waits(task))
+            .filter(|(_, task)| !self.waits(task) && !task.is_dropped)
             .map(|(id, _)| id.clone())
             .collect();
         for id in waiting {
             let Some(node) = self.tasks.get(&id).and_then(|task| self.choose(service, &task.placement)) else {
+                self.drop_outdated(&id);
                 continue;
             };
+            let is_held = self.holds_ports(&node, service);
             self.made += 1;
             let mut digits = [0_u8; 32];
             digits[..8].copy_from_slice(&self.made.to_be_bytes());
             let accepted = self.machines.get(&node).is_some_and(Machine::takes);
             let (now, rng) = (self.now, &mut self.rng);
             let Some(task) = self.tasks.get_mut(&id) else { continue };
-            let ((from, to), state) = if task.hopeless {
-                (GIVEN_UP_WITHIN_MS, TaskState::Ended)
-            } else {
-                (STARTS_WITHIN_MS, TaskState::Running)
+            let ((from, to), state) = match (is_held, task.hopeless) {
+                (true, _) => (FAILS_WITHIN_MS, TaskState::Ended),
+                (false, true) => (GIVEN_UP_WITHIN_MS, TaskState::Ended),
+                (false, false) => (STARTS_WITHIN_MS, TaskState::Running),
             };
             (task.node, task.accepted) = (Some(node), accepted);
             task.container = Some(ContainerId::new(digits));
@@ -44,6 +48,21 @@ impl SwarmKit {
             let starts = now.max(task.delayed_until);
             task.due = Some((starts + Duration::from_millis(rng.between(from, to)), state));
         }
+    }
+
+    /// A task of an older version of its service for which there is no node is not tried again by this leader
+    /// (`noSuitableNode`).
+    fn drop_outdated(&mut self, id: &TaskId) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let version = self.services.get(&task.service).map(|service| service.spec_version);
+        task.is_dropped = version.is_some_and(|version| version > task.spec_version);
+    }
+
+    /// What the manager takes for ended runs on a node until that is told, and holds its ports, which the scheduler takes for
+    /// free.
+    fn holds_ports(&self, node: &NodeId, service: &ServiceId) -> bool {
+        let is_there = |task: &Task| task.service == *service && task.node.as_ref() == Some(node) && task.is_alive();
+        self.tasks.values().any(|task| task.is_misplaced && is_there(task))
     }
 
     /// Whether it is to run after another, which has not ended yet.

@@ -41,6 +41,12 @@ pub struct Task {
     pub(super) delayed_until: Timestamp,
     /// Nor before these have ended.
     pub(super) waits_for: Vec<TaskId>,
+    /// The version of the spec it was made from.
+    pub(super) spec_version: u64,
+    /// The scheduler looks for no node any more: it found none for a task of an older version.
+    pub(super) is_dropped: bool,
+    /// The manager takes it for ended, since its node does not meet the constraints; it holds its ports there meanwhile.
+    pub(super) is_misplaced: bool,
 }
 
 impl Task {
@@ -71,6 +77,10 @@ pub struct Service {
     pub previous: Value,
     /// Its version index.
     pub version: u64,
+    /// The one that its spec was written with; a rollback brings the earlier one back.
+    pub(super) spec_version: u64,
+    /// That of the spec before.
+    pub(super) previous_version: u64,
     /// Where the last update stands.
     pub update: UpdateState,
     /// Whether that one went back to the spec before.

@@ -93,6 +93,13 @@ fn a_slot_waits_for_a_node_whatever_becomes_of_another() {
     assert!(!stranded("Bc", &[1, 2]), "one starts beside it");
 }
 
+/// Until six seconds after the start the source is asked for, from which Swarm hears after three.
+fn vacated(tasks: impl Fn() -> Answer) -> impl Iterator<Item = (u64, Answer)> {
+    let look =
+        move |second, is_ready| [(second, tasks()), (second, Answer::Node(Ok(is_ready))), (second, Answer::Paused)];
+    [look(2, false), look(3, true), look(5, true)].into_iter().flatten()
+}
+
 #[test]
 fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
     let unreached = || {
@@ -106,12 +113,14 @@ fn a_replacement_that_nobody_reaches_is_made_again_on_a_third_node() {
         (2, without_ports_on("c", "BCd")),
         (2, Answer::Paused),
         (3, without_ports_on("c", "BCD")),
+        (3, Answer::Node(Ok(true))),
         (3, Answer::Paused),
         (4, tasks("BD")),
         (4, Answer::Updated(Ok(()))),
     ]);
-    let (remade, then) = (["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"], ["tasks", "pause"]);
-    let steps = [&remade[..], &then[..], &then[..], &["tasks", "end", "completed"][..]].concat();
+    let remade = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"];
+    let then = ["tasks", "pause", "tasks", "node", "pause"];
+    let steps = [&remade[..], &then[..], &["tasks", "end", "completed"][..]].concat();
     check(taken_over(migrate()), answers, &steps);
     let mut again = unreached();
     let raced = updated(SwarmError::Version { planned: 1, found: None });
@@ -151,20 +160,18 @@ fn where_no_third_node_takes_it_the_source_may_and_where_none_does_it_is_left() 
             (1, paused),
         ]
     };
+    let vacated = || vacated(unreached).chain([(6, unreached()), (6, Answer::Updated(Ok(())))]);
     let mut back = begun();
-    back.extend([(4, unreached()), (4, Answer::Updated(Ok(()))), (5, without_ports_on("c", "aBC"))]);
+    back.extend(vacated().chain([(6, without_ports_on("c", "aBC"))]));
     back.extend([(6, Answer::Paused), (7, tasks("AB")), (7, tasks("AB")), (7, Answer::Updated(Ok(())))]);
     let sure = ["tasks", "mark", "pause", "tasks"];
-    let first = [&sure[..], &["back out of a and c", "pause", "tasks", "back out of c", "tasks"][..]].concat();
+    let asked = ["tasks", "node", "pause"].repeat(3);
+    let back_out = ["tasks", "back out of c", "tasks"];
+    let first = [&sure[..], &["back out of a and c", "pause"], &asked, &back_out].concat();
     check(taken_over(migrate()), back, &[&first[..], &["pause", "tasks", "tasks", "revert", "reverted"][..]].concat());
     let mut nowhere = begun();
-    nowhere.extend([
-        (4, unreached()),
-        (4, Answer::Updated(Ok(()))),
-        (73, unreached()),
-        (73, unreached()),
-        (73, Answer::Updated(Ok(()))),
-    ]);
+    let left = [(73, unreached()), (73, unreached()), (73, Answer::Updated(Ok(())))];
+    nowhere.extend(vacated().chain(left));
     check(taken_over(migrate()), nowhere, &[&first[..], &["tasks", "end", "left"][..]].concat());
 }
 
@@ -173,12 +180,14 @@ fn what_comes_without_ports_as_well_is_made_anew_on_yet_other_nodes_twice() {
     let on = |node: &'static str, nodes: &str| in_slots(without_ports_on(node, nodes), &[1, 2]);
     let taken = || Answer::Updated(Ok(()));
     let mut answers = vec![(1, on("c", "BC")), (1, found("ours", false)), (1, Answer::Paused), (1, on("c", "BC"))];
-    answers.extend([(1, taken()), (1, Answer::Paused), (12, on("c", "BC")), (12, taken())]);
+    answers.extend([(1, taken()), (1, Answer::Paused)]);
+    answers.extend(vacated(|| on("c", "BC")).chain([(12, on("c", "BC")), (12, taken())]));
     answers.extend([(22, on("d", "BD")), (22, taken()), (33, on("e", "BE"))]);
     let raced = updated(SwarmError::Version { planned: 1, found: None });
     answers.extend([(33, raced), (33, Answer::Paused), (33, on("e", "BE")), (33, taken())]);
     answers.extend([(94, on("f", "BF")), (94, on("f", "BF")), (94, taken())]);
-    let first = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause", "tasks", "back out of c"];
+    let begun = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"];
+    let first = [&begun[..], &["tasks", "node", "pause"].repeat(3), &["tasks", "back out of c"]].concat();
     let again = ["tasks", "back out of d", "tasks", "back out of e", "pause", "tasks", "back out of e"];
     check(taken_over(migrate()), answers, &[&first[..], &again[..], &["tasks", "tasks", "end", "left"][..]].concat());
 }
@@ -220,6 +229,33 @@ fn swarm_is_told_again_where_it_does_not_replace_what_nobody_reaches_beside_a_he
         Some((nodes.len(), remade))
     };
     assert_eq!([0, 1, 2].map(told), [Some((1, 1)), Some((1, 2)), Some((1, 2))], "not for ever");
+}
+
+#[test]
+fn what_no_node_takes_beside_a_replacement_that_failed_on_the_way_goes_when_swarm_is_told_again() {
+    let with_waiting = |nodes: &str| {
+        let slots = vec![2; nodes.len()];
+        let Answer::Tasks(Ok(mut found)) = in_slots(without_ports_on("c", nodes), &slots) else {
+            return Answer::Paused;
+        };
+        let waiting = Task { node: None, slot: Some(2), ..task("x", TaskState::Starting, true).1 };
+        found.push(("tx".parse().unwrap(), waiting));
+        Answer::Tasks(Ok(found))
+    };
+    let taken = || Answer::Updated(Ok(()));
+    let begun = || {
+        let mut mark = migrate();
+        mark.keep_off(&["a".parse().unwrap(), "c".parse().unwrap()], 0);
+        taken_over(Mark { replicas: 1, ..mark })
+    };
+    let mut answers = vec![(1, with_waiting("C")), (1, found("ours", false)), (1, Answer::Paused)];
+    answers.extend([(61, with_waiting("C")), (61, taken()), (62, with_waiting("C")), (62, Answer::Paused)]);
+    answers.extend([(65, with_waiting("Ca")), (65, Answer::Paused), (69, with_waiting("CA")), (69, Answer::Paused)]);
+    answers.extend([(71, with_waiting("CA")), (71, taken()), (72, tasks("A")), (72, tasks("A")), (72, taken())]);
+    let first =
+        ["tasks", "mark", "pause", "tasks", "back out of c", "tasks", "pause", "tasks", "pause", "tasks", "pause"];
+    let then = ["tasks", "back out of c", "tasks", "tasks", "revert", "reverted"];
+    check(begun(), answers, &[&first[..], &then].concat());
 }
 
 #[test]
