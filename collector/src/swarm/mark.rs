@@ -183,10 +183,15 @@ impl Mark {
         self.added() == constraints_off(nodes, self.remade)
     }
 
+    /// Whether tasks are kept off this node, among others.
+    pub fn keeps_off(&self, node: &NodeId) -> bool {
+        self.added().contains(&off(node))
+    }
+
     /// Whether it is a move after which the source may have the task again: no other node took it, or it is backed out of.
     pub fn allows_source(&self) -> bool {
-        let Change::Migrate { source, added, .. } = &self.change else { return false };
-        !added.contains(&off(source))
+        let Change::Migrate { source, .. } = &self.change else { return false };
+        !self.keeps_off(source)
     }
 
     /// The constraints that are added by now.

@@ -74,7 +74,8 @@ impl SwarmKit {
     /// Nodes without services.
     #[must_use]
     pub fn new(nodes: BTreeMap<NodeId, Node>, rng: Rng, now: Timestamp) -> Self {
-        let machine = |node| Machine { node, up: true, reachable: true, hangs: false, due: None };
+        let machine =
+            |node| Machine { node, up: true, reachable: true, hangs: false, due: None, holds: BTreeMap::new() };
         let machines = nodes.into_iter().map(|(id, node)| (id, machine(node))).collect();
         Self {
             now,
@@ -256,14 +257,20 @@ impl SwarmKit {
         // Nobody loses anything by one that nobody reaches.
         let was_running = task.is_running() && task.portless_since.is_none();
         task.wanted = false;
-        task.is_misplaced = why == Why::Misplaced;
         let service = task.service.clone();
-        // One without a node was never started.
-        if task.node.is_none() {
+        let is_misplaced = why == Why::Misplaced;
+        // One without a node was never started; and one whose node does not meet the constraints is taken for ended at once
+        // (SwarmKit's `constraintenforcer`), though its node is yet to be told.
+        if task.node.is_none() || is_misplaced {
             task.state = TaskState::Ended;
             task.due = None;
         } else {
             task.due = Some((now + length, TaskState::Ended));
+        }
+        if let Some(machine) = task.node.as_ref().filter(|_| is_misplaced).and_then(|node| self.machines.get_mut(node))
+        {
+            machine.holds.insert(service.clone(), (length, None));
+            self.happened.push(Happened::Ends(id.clone()));
         }
         if !was_running {
             return;
@@ -351,7 +358,6 @@ impl SwarmKit {
             waits_for: Vec::new(),
             spec_version: found.spec_version,
             is_dropped: false,
-            is_misplaced: false,
         };
         self.tasks.insert(id.clone(), task);
         Some(id)

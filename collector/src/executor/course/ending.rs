@@ -297,11 +297,12 @@ impl Course {
     }
 
     /// What replaced it failed on the way and runs by now, which Swarm does not look at any more: what nobody reaches stays
-    /// beside it, and what no node takes.
+    /// beside it, and what no node has taken for so long that none will while Swarm is told again.
     fn is_stuck(&self, back_out: &BackOut, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
-        let is_settled = !self.is_coming() && now.since(back_out.begun) >= REMADE_APART;
-        let is_left = self.to_leave().next().is_some() && self.may_remake(&back_out.nodes);
-        is_settled && is_left && self.way_back(tasks, now) == Retreat::From(back_out.nodes.clone())
+        let is_settled = !self.theirs_are_coming() && now.since(back_out.begun) >= REMADE_APART;
+        let is_left = !self.waiting.is_empty() && self.to_leave().next().is_some();
+        let may_tell = is_settled && is_left && self.may_remake(&back_out.nodes);
+        may_tell && self.way_back(tasks, now) == Retreat::From(back_out.nodes.clone())
     }
 
     /// What was to go is gone by itself, before it was known whether the update was taken.

@@ -18,8 +18,11 @@ use crate::swarm::{self, Retreat, mark};
 const STRANDED_MAX: Duration = Duration::from_secs(1);
 
 /// For so long the source has to be heard from before a replacement may start there: until then what it stops may hold a port.
-/// Every other node has that time too.
+/// Every other node has that time too. What finds the port held fails, and Swarm pauses the update.
 const VACATED_AFTER: Duration = Duration::from_secs(3);
+
+/// It is asked for at every look; when it was not for so long, it is not known whether it was heard from meanwhile.
+const HEARD_APART_MAX: Duration = Duration::from_secs(2);
 
 /// What Swarm was told beyond the plan, last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +54,16 @@ impl Redone {
 impl Watch {
     /// What ran on the source has had the time to stop, and a replacement may start there.
     pub(super) fn is_vacated(&self, now: Timestamp) -> bool {
-        self.vacated_since.is_some_and(|since| now.since(since) >= VACATED_AFTER)
+        self.heard_since(now).is_some_and(|since| now.since(since) >= VACATED_AFTER)
+    }
+
+    /// Since when Swarm hears from the source, which it was seen to do just now, and when.
+    pub(super) fn heard_again(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        (self.heard_since(now).unwrap_or(now), now)
+    }
+
+    fn heard_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.heard.filter(|(_, last)| now.since(*last) <= HEARD_APART_MAX).map(|(since, _)| since)
     }
 }
 

@@ -23,8 +23,7 @@ const RESTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long a third node is waited for where a replacement runs that nobody reaches. One that Swarm hears from is given it at
 /// once; after an election Swarm may not hear from it for another ten seconds, in which the node that was left would serve.
-/// That one has to be vacated first: what starts there while the port is still held fails, and Swarm then pauses the update.
-const THIRD_NODE_MAX: Duration = Duration::from_secs(2);
+const THIRD_NODE_MAX: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
@@ -40,8 +39,8 @@ pub(super) struct Watch {
     pub(super) asked: Redone,
     /// Whether that one was taken is not known: it got no answer.
     pub(super) is_unsure: bool,
-    /// Since when Swarm hears from the source, or later.
-    pub(super) vacated_since: Option<Timestamp>,
+    /// Since when Swarm hears from the source, or later, and when it last did.
+    pub(super) heard: Option<(Timestamp, Timestamp)>,
     /// Since when nothing is left on the source, and no node takes what is to replace it.
     pub(super) stranded_since: Option<Timestamp>,
 }
@@ -59,7 +58,7 @@ impl Course {
             redone,
             asked: redone,
             is_unsure: false,
-            vacated_since: None,
+            heard: None,
             stranded_since: None,
         });
         Step::ReadTasks
@@ -69,8 +68,9 @@ impl Course {
         match answer {
             Answer::Tasks(tasks) => self.looked(watch, tasks, now),
             Answer::Node(is_ready) => {
-                let since = is_ready.map(|is_ready| is_ready.then(|| watch.vacated_since.unwrap_or(now)));
-                watch.vacated_since = since.unwrap_or(watch.vacated_since);
+                if let Ok(is_ready) = is_ready {
+                    watch.heard = is_ready.then(|| watch.heard_again(now));
+                }
                 self.watch_on(watch)
             }
             Answer::Mark(found) => self.saw_mark(watch, found, now),
@@ -168,8 +168,10 @@ impl Course {
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
         let needs_third = watch.redone == Redone::Elsewhere && !is_reached && !self.placed;
-        let is_vacated = watch.is_vacated(now);
-        let limit = if needs_third && is_vacated { THIRD_NODE_MAX } else { self.deadline };
+        // A third that nobody reaches either is to go in any case; else it is the source that would have to take it.
+        let needs_source = needs_third && self.unreached.iter().all(|node| self.mark.keeps_off(node));
+        let is_shut = needs_source && !watch.is_vacated(now);
+        let limit = if needs_third && !is_shut { THIRD_NODE_MAX } else { self.deadline };
         let is_late = now.since(watch.begun) > limit;
         // What fails again and again beside what was moved rests between. In somebody else's update the healthy one may be what
         // they want replaced.
@@ -211,7 +213,7 @@ impl Course {
             let is_waited_for = is_waited_for && (retreat == Retreat::Wait || is_decided);
             return if is_waited_for { None } else { Some(self.retreat(retreat, now)) };
         }
-        if needs_third && !is_vacated {
+        if is_shut {
             return self.ask_whether_vacated(watch);
         }
         let is_stranded = progress.old_leaving && is_stranded;

@@ -25,6 +25,7 @@ impl SwarmKit {
         let seen = up && reachable;
         machine.due = (!seen || !machine.node.ready).then(|| now + if seen { Duration::ZERO } else { NODE_DOWN_AFTER });
         if !up {
+            machine.holds.clear();
             // What ran there is gone, though nobody is told before it is back.
             let here = self.tasks.values_mut().filter(|task| task.node.as_ref() == Some(node) && task.is_alive());
             here.for_each(|task| task.due = Some((now, TaskState::Ended)));
@@ -84,6 +85,9 @@ impl SwarmKit {
             machine.due = None;
             machine.node.ready = machine.up && machine.reachable;
             let is_back = machine.node.ready;
+            for (length, until) in machine.holds.values_mut().filter(|_| is_back) {
+                until.get_or_insert(now + *length);
+            }
             let here = self.tasks.iter_mut().filter(|(_, task)| task.node.as_ref() == Some(&id) && task.is_alive());
             for (task_id, task) in here {
                 if !is_back {

@@ -30,13 +30,16 @@ impl SwarmKit {
                 self.drop_outdated(&id);
                 continue;
             };
-            let is_held = self.holds_ports(&node, service);
             self.made += 1;
             let mut digits = [0_u8; 32];
             digits[..8].copy_from_slice(&self.made.to_be_bytes());
-            let accepted = self.machines.get(&node).is_some_and(Machine::takes);
+            let machine = self.machines.get(&node);
+            let accepted = machine.is_some_and(Machine::takes);
             let (now, rng) = (self.now, &mut self.rng);
             let Some(task) = self.tasks.get_mut(&id) else { continue };
+            // One that is started anew has its node at once, and is held back there.
+            let starts = now.max(task.delayed_until);
+            let is_held = machine.is_some_and(|machine| machine.holds_ports(service, starts));
             let ((from, to), state) = match (is_held, task.hopeless) {
                 (true, _) => (FAILS_WITHIN_MS, TaskState::Ended),
                 (false, true) => (GIVEN_UP_WITHIN_MS, TaskState::Ended),
@@ -44,8 +47,6 @@ impl SwarmKit {
             };
             (task.node, task.accepted) = (Some(node), accepted);
             task.container = Some(ContainerId::new(digits));
-            // One that is started anew has its node at once, and is held back there.
-            let starts = now.max(task.delayed_until);
             task.due = Some((starts + Duration::from_millis(rng.between(from, to)), state));
         }
     }
@@ -56,13 +57,6 @@ impl SwarmKit {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let version = self.services.get(&task.service).map(|service| service.spec_version);
         task.is_dropped = version.is_some_and(|version| version > task.spec_version);
-    }
-
-    /// What the manager takes for ended runs on a node until that is told, and holds its ports, which the scheduler takes for
-    /// free.
-    fn holds_ports(&self, node: &NodeId, service: &ServiceId) -> bool {
-        let is_there = |task: &Task| task.service == *service && task.node.as_ref() == Some(node) && task.is_alive();
-        self.tasks.values().any(|task| task.is_misplaced && is_there(task))
     }
 
     /// Whether it is to run after another, which has not ended yet.

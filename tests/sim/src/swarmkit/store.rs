@@ -1,6 +1,7 @@
 //! What the manager's store has: tasks, services, nodes; and what changes in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 use swarmguard_planner::facts::{Mode, Node, Platform, Resources, TaskState, UpdateState};
@@ -45,8 +46,6 @@ pub struct Task {
     pub(super) spec_version: u64,
     /// The scheduler looks for no node any more: it found none for a task of an older version.
     pub(super) is_dropped: bool,
-    /// The manager takes it for ended, since its node does not meet the constraints; it holds its ports there meanwhile.
-    pub(super) is_misplaced: bool,
 }
 
 impl Task {
@@ -162,9 +161,17 @@ pub struct Machine {
     pub hangs: bool,
     /// When the manager misses it, or hears from it again.
     pub(super) due: Option<Timestamp>,
+    /// Services whose task there runs and holds its ports, though the manager takes it for ended: how long it takes to stop,
+    /// and until when it does, once the node was told.
+    pub(super) holds: BTreeMap<ServiceId, (Duration, Option<Timestamp>)>,
 }
 
 impl Machine {
+    /// Whether what starts then finds the service's ports held.
+    pub(super) fn holds_ports(&self, service: &ServiceId, at: Timestamp) -> bool {
+        self.holds.get(service).is_some_and(|(_, until)| until.is_none_or(|until| until > at))
+    }
+
     /// Whether it does what the manager tells it, and says so.
     #[must_use]
     pub fn takes(&self) -> bool {

@@ -176,12 +176,36 @@ fn where_no_third_node_takes_it_the_source_may_and_where_none_does_it_is_left() 
 }
 
 #[test]
+fn the_source_is_heard_from_for_three_seconds_on_end_before_it_is_allowed_again() {
+    let unreached = || in_slots(without_ports_on("c", "BC"), &[1, 2]);
+    let heard = |second| [(second, unreached()), (second, Answer::Node(Ok(true))), (second, Answer::Paused)];
+    let begun = [(1, unreached()), (1, found("ours", false)), (1, Answer::Paused), (1, unreached())];
+    let told = begun.into_iter().chain([(1, Answer::Updated(Ok(()))), (1, Answer::Paused)]);
+    // The manager was silent in between.
+    let silent = heard(2).into_iter().chain(heard(9)).chain(heard(11));
+    let answers = told.chain(silent).chain([(12, unreached())]).collect();
+    let begun = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"];
+    let asked = ["tasks", "node", "pause"].repeat(3);
+    check(taken_over(migrate()), answers, &[&begun[..], &asked, &["tasks", "back out of c"]].concat());
+}
+
+#[test]
+fn a_third_node_without_ports_is_left_though_the_source_is_not_heard_from() {
+    let on = |node: &'static str, nodes: &str| in_slots(without_ports_on(node, nodes), &[1, 2]);
+    let mut answers = vec![(1, on("c", "BC")), (1, found("ours", false)), (1, Answer::Paused), (1, on("c", "BC"))];
+    answers.extend([(1, Answer::Updated(Ok(()))), (1, Answer::Paused), (3, on("d", "BD")), (3, Answer::Paused)]);
+    answers.push((5, on("d", "BD")));
+    let begun = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"];
+    check(taken_over(migrate()), answers, &[&begun[..], &["tasks", "pause", "tasks", "back out of d"]].concat());
+}
+
+#[test]
 fn what_comes_without_ports_as_well_is_made_anew_on_yet_other_nodes_twice() {
     let on = |node: &'static str, nodes: &str| in_slots(without_ports_on(node, nodes), &[1, 2]);
     let taken = || Answer::Updated(Ok(()));
     let mut answers = vec![(1, on("c", "BC")), (1, found("ours", false)), (1, Answer::Paused), (1, on("c", "BC"))];
     answers.extend([(1, taken()), (1, Answer::Paused)]);
-    answers.extend(vacated(|| on("c", "BC")).chain([(12, on("c", "BC")), (12, taken())]));
+    answers.extend(vacated(|| on("c", "BC")).chain([(6, on("c", "BC")), (6, taken())]));
     answers.extend([(22, on("d", "BD")), (22, taken()), (33, on("e", "BE"))]);
     let raced = updated(SwarmError::Version { planned: 1, found: None });
     answers.extend([(33, raced), (33, Answer::Paused), (33, on("e", "BE")), (33, taken())]);
