@@ -16,6 +16,9 @@ use crate::swarm::{self, Retreat, SwarmError, WATCH_PAUSE, mark};
 /// So long after it was made anew: a Swarm that has just lost its leader may make the next one in the same way.
 const REMADE_APART: Duration = Duration::from_secs(10);
 
+/// Swarm goes on with a retreat within so long, even where what it starts first fails and rests.
+const STUCK_AFTER: Duration = Duration::from_secs(20);
+
 /// The user's spec is being put back.
 #[derive(Debug)]
 pub(super) struct Ending {
@@ -297,11 +300,12 @@ impl Course {
     }
 
     /// What replaced it failed on the way and runs by now, which Swarm does not look at any more: what nobody reaches stays
-    /// beside it, and what no node has taken for so long that none will while Swarm is told again.
+    /// beside it, and so does what no node has taken for so long that none will while Swarm is told again.
     fn is_stuck(&self, back_out: &BackOut, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
-        let is_settled = !self.theirs_are_coming() && now.since(back_out.begun) >= REMADE_APART;
-        let is_left = !self.waiting.is_empty() && self.to_leave().next().is_some();
-        let may_tell = is_settled && is_left && self.may_remake(&back_out.nodes);
+        // Where nothing waits, it may be the owner's pause between two replacements.
+        let rests = if self.waiting.is_empty() { STUCK_AFTER } else { REMADE_APART };
+        let is_settled = !self.theirs_are_coming() && now.since(back_out.begun) >= rests;
+        let may_tell = is_settled && self.to_leave().next().is_some() && self.may_remake(&back_out.nodes);
         may_tell && self.way_back(tasks, now) == Retreat::From(back_out.nodes.clone())
     }
 

@@ -13,7 +13,8 @@ use crate::swarm::{self, Retreat};
 /// A task that has no node for so long is not on its way: nothing takes it.
 const PLACED_MAX: Duration = Duration::from_secs(3);
 
-/// One of somebody else's update has none either while a new leader does not hear from any yet, for up to 15 s.
+/// Nor has it one while a new leader does not hear from any node yet, for up to 15 s: there is no haste with what would be
+/// kept if it were given one at that moment.
 const THEIRS_PLACED_MAX: Duration = Duration::from_secs(20);
 
 /// A node takes what it is given within milliseconds. One that does not for so long has lost its manager, though Swarm may
@@ -102,7 +103,7 @@ impl Course {
         self.is_placed_within(PLACED_MAX)
     }
 
-    /// The same of somebody else's update.
+    /// The same where one that is given its node just then would be kept for a healthy one, as in somebody else's update.
     pub(super) fn theirs_are_coming(&self) -> bool {
         self.is_placed_within(THEIRS_PLACED_MAX)
     }

@@ -53,7 +53,9 @@ impl SwarmKit {
         let is_misplaced = |task: &&Task| {
             let node = task.node.as_ref().and_then(|id| Some((id, &self.machines.get(id)?.node)));
             let service = self.services.get(&task.service);
-            task.wanted && node.zip(service).is_some_and(|((id, node), service)| !meets(service.placement(), id, node))
+            task.wanted
+                && task.is_alive()
+                && node.zip(service).is_some_and(|((id, node), service)| !meets(service.placement(), id, node))
         };
         let misplaced: Vec<TaskId> =
             self.tasks.iter().filter(|(_, task)| is_misplaced(task)).map(|(id, _)| id.clone()).collect();
