@@ -218,8 +218,9 @@ impl Course {
                 if is_all && tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
                     return self.end(State::Reverted, back_out.late, true, now);
                 }
-                // What came instead has no ports either, if the Swarm has lost its leader once more.
-                let is_elsewhere = !self.unreached.iter().any(|node| back_out.nodes.contains(node));
+                // What came instead has no ports either, if the Swarm has lost its leader once more; Swarm may have stopped
+                // half-way, and what was to go is still there.
+                let is_elsewhere = self.unreached.iter().any(|node| !back_out.nodes.contains(node));
                 let has_come = !self.is_coming() && is_elsewhere && now.since(back_out.begun) >= REMADE_APART;
                 if (is_over || has_come) && tasks.is_ok() && self.may_leave_others(&back_out) {
                     let nodes = self.to_leave().cloned().collect();

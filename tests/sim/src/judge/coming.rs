@@ -48,6 +48,12 @@ impl Judge {
             if is_back || !can_start(&service) {
                 continue;
             }
+            // Nor can it where no node is left but those on which nobody reaches it.
+            let written = self.written(&service).map(|spec| spec["TaskTemplate"]["Placement"].clone());
+            if !kit.has_room(&service, &written.unwrap_or_default()) {
+                self.away.insert(service, now);
+                continue;
+            }
             if now.since(since) > BACK_WITHIN {
                 self.broken(now, &service, "a replica that a move has cost does not come back");
                 continue;
@@ -157,22 +163,26 @@ mod tests {
 
     use super::*;
     use crate::rng::Rng;
+    use crate::swarmkit::plain_node;
 
     #[test]
     fn a_replica_that_a_move_has_cost_has_a_minute_to_come_back() {
         let begun = Timestamp::from_micros(1_000_000_000);
         let service: ServiceId = "service1".parse().unwrap();
-        let broken_after = |seconds: u64, can_start: bool| {
-            // Of a Swarm without nodes no replica runs.
-            let mut kit = SwarmKit::new(BTreeMap::new(), Rng::new(1), begun);
+        let node: NodeId = "node1".parse().unwrap();
+        let broken_after = |seconds: u64, can_start: bool, has_room: bool| {
+            // Where no time passes no replica comes to run.
+            let nodes = if has_room { BTreeMap::from([(node.clone(), plain_node("node1"))]) } else { BTreeMap::new() };
+            let mut kit = SwarmKit::new(nodes, Rng::new(1), begun);
             kit.create(service.clone(), json!({ "Mode": { "Replicated": { "Replicas": 1 } } }), 0);
             let mut judge = Judge::new(Policy::default(), begun);
             judge.away.insert(service.clone(), begun);
             judge.still_away(&kit, |_| can_start, begun + Duration::from_secs(seconds));
             !judge.violations.is_empty()
         };
-        assert!(broken_after(61, true));
-        assert!(!broken_after(60, true), "it has its time");
-        assert!(!broken_after(61, false), "it never gets healthy anywhere");
+        assert!(broken_after(61, true, true));
+        assert!(!broken_after(60, true, true), "it has its time");
+        assert!(!broken_after(61, false, true), "it never gets healthy anywhere");
+        assert!(!broken_after(61, true, false), "no node is left that could take it");
     }
 }

@@ -59,6 +59,17 @@ impl SwarmKit {
         task.is_dropped = version.is_some_and(|version| version > task.spec_version);
     }
 
+    /// Whether a node would take another task of a service under this placement, on which none runs that nobody reaches.
+    #[must_use]
+    pub fn has_room(&self, service: &ServiceId, placement: &Value) -> bool {
+        let is_portless = |task: &Task| task.service == *service && task.is_running() && task.portless_since.is_some();
+        let is_lost_on = |id| self.tasks.values().any(|task| is_portless(task) && task.node.as_ref() == Some(id));
+        let may_take = |machine: &Machine| machine.node.ready && machine.node.active;
+        self.machines
+            .iter()
+            .any(|(id, machine)| may_take(machine) && meets(placement, id, &machine.node) && !is_lost_on(id))
+    }
+
     /// Whether it is to run after another, which has not ended yet.
     pub(super) fn waits(&self, task: &Task) -> bool {
         task.waits_for.iter().any(|old| self.tasks.get(old).is_some_and(Task::is_alive))

@@ -217,6 +217,21 @@ fn what_comes_without_ports_as_well_is_made_anew_on_yet_other_nodes_twice() {
 }
 
 #[test]
+fn what_came_instead_without_ports_is_made_anew_though_what_was_to_go_is_still_there() {
+    let on_both = || {
+        let Answer::Tasks(Ok(mut found)) = in_slots(tasks("BCA"), &[1, 2, 2]) else { return Answer::Paused };
+        found[1..].iter_mut().for_each(|(_, task)| task.publishes = false);
+        Answer::Tasks(Ok(found))
+    };
+    let mut mark = migrate();
+    mark.keep_off(&["c".parse().unwrap()], 0);
+    let on_c = || in_slots(without_ports_on("c", "BC"), &[1, 2]);
+    let mut answers = vec![(81, on_c()), (81, Answer::Updated(Ok(())))];
+    answers.extend([(90, on_both()), (90, Answer::Paused), (91, on_both())]);
+    check(taken_over(mark), answers, &["tasks", "back out of c", "tasks", "pause", "tasks", "back out of a and c"]);
+}
+
+#[test]
 fn what_nobody_reaches_goes_though_a_healthy_one_on_its_node_is_moved_with_it() {
     let added = vec!["node.id!=c".into(), "node.id!=d".into()];
     let kept_off = || Mark {
