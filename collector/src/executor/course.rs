@@ -3,10 +3,12 @@
 //! Neither I/O nor a clock, so that a simulation goes through the very same steps. `begin → watch → end`, with a deadline:
 //! what is not running by then is backed out of, but only where Swarm is sure to keep the healthy task and drop the other.
 
-mod ending;
-mod redo;
 mod seen;
 mod watching;
+
+mod redo;
+
+mod ending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -28,6 +30,8 @@ use crate::swarm::{Mark, Retreat, SwarmError, mark};
 
 /// How long an update is tried again when someone changes the service at the same moment or the manager fails.
 const UPDATE_MAX: Duration = Duration::from_secs(30);
+
+/// How long until then between two tries.
 const UPDATE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Tasks that were asked for longer ago than this say nothing about now.
@@ -36,7 +40,8 @@ const ANSWER_AGE_MAX: Duration = Duration::from_secs(5);
 /// What is said of an action in whose middle somebody else changed the service.
 const THEIRS: &str = "someone else changed the service: what was ours is taken out, the rest is theirs";
 
-/// How long a retreat may take: stopping a task that never became healthy, within its stop grace period.
+/// How long a retreat may take: stopping a task that never became healthy, within its stop grace period. What replaces one
+/// that nobody reaches may take as long as in a move to get healthy.
 const RETREAT_MAX: Duration = Duration::from_secs(60);
 
 /// What is to be done next.
@@ -126,6 +131,8 @@ pub struct Course {
     seen_at: Option<Timestamp>,
     /// Nodes that the last update keeps tasks off, should it be taken.
     kept_off: Vec<NodeId>,
+    /// How often something was made anew by then.
+    remade: u32,
     /// What it came to, should the update that was to end it have been taken: it got no answer.
     may_be_over: Option<(State, Option<String>)>,
 }
@@ -134,8 +141,8 @@ pub struct Course {
 enum Phase {
     /// The update that begins it is under way.
     Beginning,
-    /// It got no answer; the mark tells whether it was taken.
-    Doubting(SwarmError),
+    /// It got no answer; the mark tells whether it was taken. Since when that is asked for.
+    Doubting(SwarmError, Timestamp),
     Watching(Watch),
     Ending(Ending),
     BackingOut(BackOut),
@@ -167,6 +174,7 @@ impl Course {
             resting: BTreeMap::new(),
             seen_at: None,
             kept_off: Vec::new(),
+            remade: 0,
             may_be_over: None,
         }
     }
@@ -196,7 +204,7 @@ impl Course {
         self.rolled_out |= self.rolls_out;
         match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Beginning => self.begun(answer, now),
-            Phase::Doubting(error) => self.doubt(error, answer, now),
+            Phase::Doubting(error, since) => self.doubt(error, since, answer, now),
             Phase::Watching(watch) => self.watched(watch, answer, now),
             Phase::Ending(ending) => self.ending(ending, answer, now),
             Phase::BackingOut(back_out) => self.backing_out(back_out, answer, now),
@@ -231,7 +239,7 @@ impl Course {
             Answer::Updated(Ok(())) => self.watch(now),
             // Swarm may have taken an update whose answer was lost; the mark would tell.
             Answer::Updated(Err(error @ SwarmError::Raw { .. })) => {
-                self.phase = Phase::Doubting(error);
+                self.phase = Phase::Doubting(error, now);
                 Step::ReadMark
             }
             Answer::Updated(Err(error)) => self.done(State::Refused, describe(&error)),
@@ -239,12 +247,20 @@ impl Course {
         }
     }
 
-    fn doubt(&mut self, error: SwarmError, answer: Answer, now: Timestamp) -> Step {
+    fn doubt(&mut self, error: SwarmError, since: Timestamp, answer: Answer, now: Timestamp) -> Step {
         match answer {
             Answer::Mark(Ok(Some(found))) if found.mark.id == self.mark.id => self.watch(now),
             Answer::Mark(Ok(_)) => self.done(State::Refused, describe(&error)),
+            Answer::Mark(Err(_)) if now.since(since) <= UPDATE_MAX => {
+                self.phase = Phase::Doubting(error, since);
+                Step::Pause(UPDATE_PAUSE)
+            }
+            Answer::Paused => {
+                self.phase = Phase::Doubting(error, since);
+                Step::ReadMark
+            }
             // Whether it was taken is not known; the next look at the Swarm shows the mark, or none.
-            Answer::Mark(Err(_)) | Answer::Updated(_) | Answer::Tasks(_) | Answer::Node(_) | Answer::Paused => {
+            Answer::Mark(Err(_)) | Answer::Updated(_) | Answer::Tasks(_) | Answer::Node(_) => {
                 self.done(State::Unfinished, describe(&error))
             }
         }

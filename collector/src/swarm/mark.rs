@@ -15,7 +15,7 @@ use crate::journal::TimeLine;
 pub const LABEL: &str = ACTION_LABEL;
 
 /// How often what nobody reaches is made anew once more.
-pub const REMADE_MAX: u32 = 2;
+pub const REMADE_MAX: u32 = 4;
 
 /// An action that has begun.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -231,11 +231,14 @@ impl Course {
                 {
                     return self.back_out(back_out.nodes, back_out.late, true, now);
                 }
-                if is_over && tasks.is_ok() && !self.unreached.is_empty() {
+                // What is still to come may yet run, and would be dropped for what nobody reaches.
+                let may_come = self.is_coming() && now.since(back_out.begun) < RETREAT_MAX + self.deadline;
+                let is_waited_for = may_come && !self.unreached.is_empty();
+                if is_over && tasks.is_ok() && !self.unreached.is_empty() && !may_come {
                     let left = format!("{}, and no other node takes it: it is left so", back_out.late);
                     return self.end(State::Left, left, false, now);
                 }
-                if is_over {
+                if is_over && !is_waited_for {
                     let seconds = RETREAT_MAX.as_secs();
                     let why = format!("the tasks that did not become healthy are still there after {seconds} s");
                     return self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {why}"));
@@ -300,14 +303,20 @@ impl Course {
         may_leave && !self.to_leave().eq(&back_out.nodes)
     }
 
-    /// What replaced it failed on the way and runs by now, which Swarm does not look at any more: what nobody reaches stays
-    /// beside it, and so does what no node has taken for so long that none will while Swarm is told again.
+    /// What was to replace it failed on the way, at which Swarm stops: what nobody reaches stays, be it beside what was started
+    /// anew or in another slot, and so does what no node has taken for so long that none will while Swarm is told again.
     fn is_stuck(&self, back_out: &BackOut, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
         // Where nothing waits, it may be the owner's pause between two replacements.
         let rests = if self.waiting.is_empty() { STUCK_AFTER } else { REMADE_APART };
         let is_settled = !self.theirs_are_coming() && now.since(back_out.begun) >= rests;
         let may_tell = is_settled && self.to_leave().next().is_some() && self.may_remake(&back_out.nodes);
-        may_tell && self.way_back(tasks, now) == Retreat::From(back_out.nodes.clone())
+        may_tell
+            && match self.way_back(tasks, now) {
+                Retreat::From(nodes) => nodes.iter().all(|node| back_out.nodes.contains(node)),
+                // It stands alone in its slot. What waits beside it has no node to go to.
+                Retreat::Clear => self.waiting.is_empty(),
+                Retreat::Wait | Retreat::Unsafe => false,
+            }
     }
 
     /// What was to go is gone by itself, before it was known whether the update was taken.

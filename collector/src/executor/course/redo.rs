@@ -11,11 +11,17 @@ use swarmguard_planner::facts::Task;
 use swarmguard_wire::{NodeId, TaskId, Timestamp};
 
 use super::{Course, Phase, Step, Watch};
+use crate::swarm::mark::REMADE_MAX;
 use crate::swarm::{self, Retreat, mark};
 
 /// How long the planned node is waited for once nothing is left on the source: a new leader of the Swarm has tasks ended at
 /// once whose node no longer meets the constraints, and hears from one node up to 15 s after another.
 const STRANDED_MAX: Duration = Duration::from_secs(1);
+
+/// Swarm takes the old task away as soon as the replacement runs. It has stopped half-way where it does not for so long: the
+/// first replacement failed, which pauses the update, and the one that was started after it runs. The time is that for which
+/// Swarm watches a replacement, by default (`Monitor`).
+const HALF_WAY_MAX: Duration = Duration::from_secs(5);
 
 /// For so long the source has to be heard from before a replacement may start there: until then what it stops may hold a port.
 /// Every other node has that time too. What finds the port held fails, and Swarm pauses the update.
@@ -29,6 +35,8 @@ const HEARD_APART_MAX: Duration = Duration::from_secs(2);
 pub(super) enum Redone {
     /// Nothing.
     No,
+    /// To go on with what it had stopped half-way.
+    Resumed,
     /// To take any node but the source, and but those that do not take what they are given.
     Widened,
     /// To take any node but those, the source included.
@@ -42,6 +50,9 @@ impl Redone {
     pub(super) fn said(self) -> Option<String> {
         let said = match self {
             Self::No => return None,
+            Self::Resumed => {
+                "the first replacement failed, at which Swarm had stopped: it was told to go on once one ran"
+            }
             Self::Widened | Self::Anywhere => {
                 "the node that was planned did not take it in time once the old task was gone"
             }
@@ -91,14 +102,20 @@ impl Course {
         }
         let since = |from: Option<Timestamp>| from.map_or(Duration::ZERO, |from| now.since(from));
         let is_stranded = since(watch.stranded_since) >= STRANDED_MAX && !self.changed;
+        let is_half_way = since(watch.half_way_since) >= HALF_WAY_MAX && !self.changed;
         let unresponsive = self.unresponsive(tasks, now);
         let is_off_source = self.mark.is_kept_off(std::slice::from_ref(source));
         let (redone, mut nodes): (Redone, Vec<NodeId>) = if !self.unreached.is_empty() {
-            if self.unreached.iter().any(|node| node != source && self.kept.contains(node)) {
+            let is_beside_others = self.unreached.iter().any(|node| node != source && self.kept.contains(node));
+            // No third node took it, and the source may have it: whoever was at work on it before has told Swarm so.
+            let is_left = self.mark.allows_source() && self.unreached.iter().all(|node| self.mark.keeps_off(node));
+            if is_beside_others || is_left {
                 return None;
             }
             (Redone::Elsewhere, self.unreached.iter().chain([source]).cloned().collect())
-        } else if is_stranded && watch.redone == Redone::No && (!is_off_source || !unresponsive.is_empty()) {
+        } else if is_half_way && watch.redone == Redone::No {
+            (Redone::Resumed, vec![source.clone()])
+        } else if is_stranded && watch.redone <= Redone::Resumed && (!is_off_source || !unresponsive.is_empty()) {
             (Redone::Widened, unresponsive.iter().chain([source]).cloned().collect())
         } else if is_stranded && watch.redone < Redone::Anywhere {
             if !watch.is_vacated(now) {
@@ -112,8 +129,8 @@ impl Course {
         nodes.dedup();
         // A replacement on its way to another node, or without one yet, would be kept at once for the healthy task that it
         // is to replace.
-        let is_unsure = all().any(|task| task.node.is_none() && swarm::migrate::is_beside_a_healthy_one(task, all()));
-        if is_unsure || !retreat.goes_with(&nodes) {
+        let may_be_kept = all().any(|task| task.node.is_none() && swarm::migrate::is_beside_a_healthy_one(task, all()));
+        if may_be_kept || !retreat.goes_with(&nodes) {
             return None;
         }
         let step = if redone == Redone::Elsewhere && !watch.is_ours {
@@ -121,7 +138,10 @@ impl Course {
         } else {
             watch.asked = redone;
             self.kept_off.clone_from(&nodes);
-            Step::BackOut { nodes, remade: self.mark.remade }
+            // What waits may have been made with these constraints before, and be past trying: it must not be in line with them.
+            let is_again = self.mark.is_kept_off(&nodes) || !self.waiting.is_empty();
+            self.remade = self.mark.remade + u32::from(is_again && self.mark.remade < REMADE_MAX);
+            Step::BackOut { nodes, remade: self.remade }
         };
         self.phase = Phase::Watching(*watch);
         Some(step)

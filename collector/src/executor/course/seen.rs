@@ -81,9 +81,12 @@ impl Course {
         let held_back = unready().filter(|(_, task)| task.node.is_some() && !task.desired_running);
         self.resting = held_back.map(|(id, _)| (id.clone(), first_seen(id))).collect();
         self.seen_at = Some(now);
-        // What starts may fail and start anew on another node the next moment: there it would be kept for the healthy one.
+        // What starts may fail and start anew on another node the next moment: there it would be kept for the healthy one. What
+        // no node has taken for long is none that will be given one at that moment.
+        let waits = |id: &TaskId| self.waiting.get(id).is_some_and(|since| now.since(*since) >= THEIRS_PLACED_MAX);
         let all = || tasks.iter().map(|(_, task)| task);
-        let is_unsteady = all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));
+        let starts = |task| swarm::migrate::is_beside_a_healthy_one(task, all());
+        let is_unsteady = tasks.iter().any(|(id, task)| starts(task) && !waits(id));
         self.unreached.clear();
         for (_, task) in &mut tasks {
             if self.mark.publishes && task.is_running() && !task.publishes && !has(Bug::TrustsRunning) {
@@ -106,6 +109,16 @@ impl Course {
     /// The same where one that is given its node just then would be kept for a healthy one, as in somebody else's update.
     pub(super) fn theirs_are_coming(&self) -> bool {
         self.is_placed_within(THEIRS_PLACED_MAX)
+    }
+
+    /// What is to replace a task that nobody reaches has a node, and starts there as far as is known.
+    pub(super) fn third_is_coming(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
+        let is_unreached = |task: &Task| task.node.as_ref().is_some_and(|node| self.unreached.contains(node));
+        let replaces = |task: &Task| tasks.iter().any(|(_, other)| other.slot == task.slot && is_unreached(other));
+        tasks.iter().any(|(id, task)| {
+            let starts = task.is_unready() && task.node.is_some() && !self.is_untaken(id, now);
+            starts && !is_unreached(task) && replaces(task)
+        })
     }
 
     fn is_placed_within(&self, max: Duration) -> bool {

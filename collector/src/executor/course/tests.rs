@@ -2,6 +2,7 @@
 
 mod ending;
 mod redo;
+mod unreached;
 
 use swarmguard_planner::facts::TaskState;
 use swarmguard_planner::plan::{Candidates, Scale, Trigger, WhyScale};
@@ -146,8 +147,12 @@ fn an_update_without_an_answer_is_looked_for() {
     check(begun(), vec![(0, updated(SwarmError::Gone))], &["begin", "refused"]);
     check(begun(), vec![(0, updated(unanswered())), (0, found("ours", false))], &["begin", "mark", "tasks"]);
     check(begun(), vec![(0, updated(unanswered())), (0, Answer::Mark(Ok(None)))], &["begin", "mark", "refused"]);
-    let unknown = vec![(0, updated(unanswered())), (0, Answer::Mark(Err(unanswered())))];
-    check(begun(), unknown, &["begin", "mark", "unfinished"]);
+    let unknown = |second| (second, Answer::Mark(Err(unanswered())));
+    let silent = || vec![(0, updated(unanswered())), unknown(0), (1, Answer::Paused)];
+    let known = silent().into_iter().chain([(30, found("ours", false))]).collect();
+    check(begun(), known, &["begin", "mark", "pause", "mark", "tasks"]);
+    let never = silent().into_iter().chain([unknown(31)]).collect();
+    check(begun(), never, &["begin", "mark", "pause", "mark", "unfinished"]);
 }
 
 #[test]

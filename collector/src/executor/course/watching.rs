@@ -43,6 +43,16 @@ pub(super) struct Watch {
     pub(super) heard: Option<(Timestamp, Timestamp)>,
     /// Since when nothing is left on the source, and no node takes what is to replace it.
     pub(super) stranded_since: Option<Timestamp>,
+    /// Since when the replacement runs, and Swarm leaves the old task where it is.
+    pub(super) half_way_since: Option<Timestamp>,
+}
+
+impl Watch {
+    /// Swarm was told once more what to do.
+    fn begins_anew(&mut self, now: Timestamp) {
+        (self.begun, self.redone) = (now, self.asked);
+        (self.stranded_since, self.half_way_since) = (None, None);
+    }
 }
 
 impl Course {
@@ -60,6 +70,7 @@ impl Course {
             is_unsure: false,
             heard: None,
             stranded_since: None,
+            half_way_since: None,
         });
         Step::ReadTasks
     }
@@ -107,8 +118,8 @@ impl Course {
         match found {
             Ok(Some(found)) if found.mark.id == self.mark.id => {
                 if watch.is_unsure && self.mark.change != found.mark.change {
-                    self.mark.change = found.mark.change;
-                    (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
+                    (self.mark.change, self.mark.remade) = (found.mark.change, found.mark.remade);
+                    watch.begins_anew(now);
                 }
                 (watch.is_unsure, self.may_be_over) = (false, None);
                 self.rolls_out = found.rolls_out;
@@ -136,8 +147,8 @@ impl Course {
         let pause = match done {
             Ok(()) => {
                 self.may_be_over = None;
-                self.mark.keep_off(&self.kept_off, self.mark.remade);
-                (watch.begun, watch.stranded_since, watch.redone) = (now, None, watch.asked);
+                self.mark.keep_off(&self.kept_off, self.remade);
+                watch.begins_anew(now);
                 WATCH_PAUSE
             }
             Err(error @ (SwarmError::Superseded | SwarmError::Gone)) => return self.lost(&error),
@@ -167,7 +178,7 @@ impl Course {
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
-        let needs_third = watch.redone == Redone::Elsewhere && !is_reached && !self.placed;
+        let needs_third = watch.redone == Redone::Elsewhere && !is_reached && !self.third_is_coming(tasks, now);
         // A third that nobody reaches either is to go in any case; else it is the source that would have to take it.
         let needs_source = needs_third && self.unreached.iter().all(|node| self.mark.keeps_off(node));
         let is_shut = needs_source && !watch.is_vacated(now);
@@ -217,7 +228,10 @@ impl Course {
             return self.ask_whether_vacated(watch);
         }
         let is_stranded = progress.old_leaving && is_stranded;
-        watch.stranded_since = watch.stranded_since.filter(|_| is_stranded).or(is_stranded.then_some(now));
+        let is_half_way = is_reached && progress.replacement_running && !progress.old_leaving && !self.is_coming();
+        let since = |was: Option<Timestamp>, is: bool| was.filter(|_| is).or(is.then_some(now));
+        watch.stranded_since = since(watch.stranded_since, is_stranded);
+        watch.half_way_since = since(watch.half_way_since, is_half_way);
         self.redo(watch, &retreat, tasks, now)
     }
 

@@ -1,6 +1,6 @@
 //! The two scenarios: right, in time, and unnoticed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -231,5 +231,38 @@ fn a_replacement_that_fails_again_and_again_is_taken_back_though_swarm_would_rol
         ensure!(web.running(&stage.lab).await? == before, "the old tasks are not the same any more");
         drop(squatter);
         stage.restart_collector(Some(&POLICY)).await
+    });
+}
+
+#[test]
+fn a_move_whose_first_replacement_failed_is_finished_once_the_next_one_runs() {
+    on_stage(async |stage| {
+        stage.restart_collector(Some(&POLICY)).await?;
+        let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;
+        let (written, before) = (web.spec(&stage.lab).await?, web.running(&stage.lab).await?);
+        let runs_on = |node: &u32| before.values().any(|place| place.node == *node);
+        let free = (1..=3).find(|node| !runs_on(node)).context("no node is free")?;
+        let program = &stage.binaries.web_stress;
+        let args = ["--listen", "0.0.0.0:8080"];
+        let squatter = stage.lab.spawn(Place::Node(free), "squatter", program, args, [("", ""); 0])?.kill_on_drop();
+        let (sick, place) = before.first_key_value().context("no replica runs")?;
+        web.ask(&stage.lab, place.node, "/stress/cpu?target=95&duration=120&ramp=0").await?;
+        // At the first that fails Swarm pauses the update, and never looks again at the old task beside the next one.
+        wait_for("a replacement to fail", Duration::from_secs(30), || async {
+            let has_failed =
+                |task: &Value| task["Status"]["State"] == "failed" || task["Status"]["State"] == "rejected";
+            Ok(web.tasks(&stage.lab).await?.iter().any(has_failed).then_some(()))
+        })
+        .await?;
+        drop(squatter);
+        let failed_at = Instant::now();
+        let action = stage.wait_for_action("web", 0, Duration::from_secs(50)).await?;
+        let took = failed_at.elapsed();
+        ensure!(action.state == State::Completed && action.running_min == Some(2), "{action:?}\n{}", stage.logs());
+        println!("a first replacement failed: {:.1} s later the move was finished", took.as_secs_f64());
+        let after = web.running(&stage.lab).await?;
+        ensure!(!after.contains_key(sick) && after.len() == 2, "{sick} of {before:?} is not among {after:?}");
+        ensure!(web.spec(&stage.lab).await? == written, "the spec is not the user's");
+        Ok(())
     });
 }
