@@ -20,21 +20,21 @@ struct Args {
     /// Show what happens in the first one
     #[arg(long)]
     trace: bool,
+    /// Worlds in which things go wrong in the midst of actions
+    #[arg(long, group = "kind")]
+    aimed: bool,
     /// Days of a noisy but healthy Swarm, in which nothing is to be done
-    #[arg(long)]
+    #[arg(long, group = "kind")]
     calm: bool,
     /// Hours of it, with a tick each second
-    #[arg(long, conflicts_with = "calm")]
+    #[arg(long, group = "kind")]
     calm_hour: bool,
 }
 
 impl Args {
     fn kind(&self) -> Kind {
-        match (self.calm, self.calm_hour) {
-            (true, _) => Kind::CalmDay,
-            (false, true) => Kind::CalmHour,
-            (false, false) => Kind::Faults,
-        }
+        let kinds = [(self.aimed, Kind::Aimed), (self.calm, Kind::CalmDay), (self.calm_hour, Kind::CalmHour)];
+        kinds.into_iter().find_map(|(is_asked_for, kind)| is_asked_for.then_some(kind)).unwrap_or(Kind::Faults)
     }
 }
 

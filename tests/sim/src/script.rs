@@ -57,6 +57,14 @@ pub enum What {
     Owner(Owner),
 }
 
+impl What {
+    /// Whether it is what SwarmGuard acts on.
+    #[must_use]
+    pub fn is_reason(self) -> bool {
+        matches!(self, Self::Sick | Self::Busy(_) | Self::BusyOn | Self::Spike)
+    }
+}
+
 /// What a service's owner may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -79,6 +87,8 @@ pub enum Owner {
 pub enum Kind {
     /// One in which things go wrong.
     Faults,
+    /// One in which they go wrong in the midst of actions.
+    Aimed,
     /// A day of a Swarm that is noisy and healthy.
     CalmDay,
     /// An hour of such a Swarm, with a tick each second.
@@ -91,6 +101,7 @@ impl Kind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Faults => "",
+            Self::Aimed => "aimed ",
             Self::CalmDay => "calm ",
             Self::CalmHour => "calm-hour ",
         }
@@ -99,7 +110,7 @@ impl Kind {
     /// The kind of a world that is kept, and what stands after that word.
     fn of_kept(world: &str) -> (Self, &str) {
         let word = |kind: &Self| world.strip_prefix(kind.word()).map(|rest| (*kind, rest));
-        [Self::CalmDay, Self::CalmHour].iter().find_map(word).unwrap_or((Self::Faults, world))
+        [Self::Aimed, Self::CalmDay, Self::CalmHour].iter().find_map(word).unwrap_or((Self::Faults, world))
     }
 }
 
@@ -114,9 +125,14 @@ pub struct Script {
     pub is_day: bool,
     /// Whether nothing goes wrong but noise: then nothing is to be done at all.
     pub is_calm: bool,
+    /// Whether what goes wrong waits for the next action, for [`AIMED_FOR`] at most.
+    pub is_aimed: bool,
     /// What goes wrong.
     pub events: Vec<Event>,
 }
+
+/// What is to go wrong in the midst of an action does so without one after so long.
+pub const AIMED_FOR: Duration = Duration::from_secs(60);
 
 /// One world in so many is a day long.
 pub const DAYS_IN: u64 = 10;
@@ -137,6 +153,7 @@ impl Script {
     pub fn of(kind: Kind, seed: u64) -> Self {
         match kind {
             Kind::Faults => Self::new(seed),
+            Kind::Aimed => Self::aimed(seed),
             Kind::CalmDay => Self::calm(seed, DAY, true),
             Kind::CalmHour => Self::calm(seed, HOUR, false),
         }
@@ -159,7 +176,27 @@ impl Script {
             }
             Event { after, what, draw }
         };
-        Self { seed, length, is_day, is_calm: false, events: in_order((0..events).map(draw).collect()) }
+        let events = in_order((0..events).map(draw).collect());
+        Self { seed, length, is_day, is_calm: false, is_aimed: false, events }
+    }
+
+    /// One with reasons to act, and with faults that wait for an action to go wrong in.
+    fn aimed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0xA13D);
+        let length = Duration::from_secs(rng.between(200, 600));
+        let (reasons, faults) = (rng.between(2, 6), rng.between(1, 8));
+        let last = u64::try_from((length - AIMED_FOR).as_millis()).unwrap_or(5_000);
+        let draw = |number| {
+            let what = loop {
+                let what = if number >= reasons && rng.chance(25) { What::LeaderMoves } else { what(&mut rng) };
+                if what.is_reason() == (number < reasons) {
+                    break what;
+                }
+            };
+            Event { after: Duration::from_millis(rng.between(5_000, last)), what, draw: rng.draw() }
+        };
+        let events = in_order((0..reasons + faults).map(draw).collect());
+        Self { seed, length, is_day: false, is_calm: false, is_aimed: true, events }
     }
 
     fn calm(seed: u64, length: Duration, is_day: bool) -> Self {
@@ -174,12 +211,16 @@ impl Script {
                 0 => What::Crash,
                 1 => What::Owner(Owner::Deploys),
                 2 => What::AgentSilent(rng.between(10, silence_max)),
+                3 => What::BadNetwork(rng.between(5, 90)),
+                4 => What::LeaderMoves,
+                5 => What::CollectorKilled(rng.between(1, 20)),
+                6 => What::ClockSteps,
                 _ => What::Spike,
             };
             Event { after, what, draw: rng.draw() }
         };
         let events = in_order((0..CALM_EVENTS).map(draw).collect());
-        Self { seed, length, is_day, is_calm: true, events }
+        Self { seed, length, is_day, is_calm: true, is_aimed: false, events }
     }
 
     /// A world of this seed with these of its events alone, by their numbers: what a world that failed was shortened to.
@@ -271,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_world_that_is_kept_is_the_same_again() {
-        for kind in [Kind::Faults, Kind::CalmDay, Kind::CalmHour] {
+        for kind in [Kind::Faults, Kind::Aimed, Kind::CalmDay, Kind::CalmHour] {
             let whole = Script::of(kind, 7);
             let shorter = Script { events: whole.events[..2].to_vec(), ..whole.clone() };
             let line = format!("{}7 0 1 # Why", kind.word());

@@ -95,6 +95,7 @@ fn shorten(kind: Kind, seed: u64) {
     let shortest = script.shortened(&|script| !simulate(script, false).violations.is_empty());
     let flag = match kind {
         Kind::Faults => "",
+        Kind::Aimed => " --aimed",
         Kind::CalmDay => " --calm",
         Kind::CalmHour => " --calm-hour",
     };

@@ -18,6 +18,7 @@ use swarmguard_planner::facts::{Node, TaskState, UpdateState};
 use swarmguard_wire::{NodeId, ServiceId, TaskId, Timestamp};
 
 use crate::rng::Rng;
+use place::OLD_TASK_TIMEOUT;
 use store::template_of;
 pub use store::{Happened, Machine, Service, Task, plain_node};
 
@@ -189,7 +190,8 @@ impl SwarmKit {
             let delayed =
                 (task.node.is_none() && task.is_alive() && task.delayed_until > now).then_some(task.delayed_until);
             let due = task.due.filter(|_| self.hears_of(task)).map(|(at, _)| at);
-            due.into_iter().chain(delayed)
+            let after = self.waits(task).then_some(task.made_at + OLD_TASK_TIMEOUT);
+            due.into_iter().chain(delayed).chain(after)
         });
         let updates = self.services.values().filter_map(|service| service.settles_at).filter(|at| *at > now);
         tasks.chain(updates).chain(self.machines.values().filter_map(|machine| machine.due)).min()

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use swarmguard_collector::journal::State;
 use swarmguard_planner::Policy;
 use swarmguard_planner::labels::ACTION_LABEL;
 use swarmguard_planner::quiet::Pauses;
@@ -71,6 +72,8 @@ struct World {
     is_checked: bool,
     /// Things that come to an end, or begin, by themselves.
     later: BTreeMap<(Timestamp, u64), Later>,
+    /// What is to go wrong in the midst of an action, and by when at the latest.
+    aimed: BTreeMap<(Timestamp, u64), Event>,
     sequence: u64,
     /// Each with the number of the collector that it is for.
     messages: BTreeMap<(Timestamp, u64), (usize, Rc<Message>)>,
@@ -165,6 +168,7 @@ impl World {
             collectors: count as u64,
             is_checked: true,
             later: BTreeMap::new(),
+            aimed: BTreeMap::new(),
             sequence: 0,
             messages: BTreeMap::new(),
             bad_network_until: Timestamp::default(),
@@ -187,8 +191,13 @@ impl World {
         let (mut next_tick, mut next_look) = (BEGINNING + self.tick, BEGINNING + Duration::from_millis(500));
         loop {
             let event_at = events.get(next_event).map(|event| BEGINNING + SETTLING + event.after);
-            let own =
-                [event_at, self.later.keys().next().map(|(at, _)| *at), self.messages.keys().next().map(|(at, _)| *at)];
+            let strikes_at = self.aimed.keys().next().map(|(at, _)| *at);
+            let own = [
+                event_at,
+                strikes_at,
+                self.later.keys().next().map(|(at, _)| *at),
+                self.messages.keys().next().map(|(at, _)| *at),
+            ];
             let theirs = [self.managers.next_due(), self.kit.next_due()];
             let due = own.into_iter().chain(theirs).flatten().chain([next_tick, next_look]).min().unwrap_or(end);
             if due > end {
@@ -199,8 +208,9 @@ impl World {
             self.watch();
             if let Some(event) = events.get(next_event).filter(|_| event_at.is_some_and(|at| at <= self.now)) {
                 next_event += 1;
-                self.happens(event);
+                self.is_to_happen(event);
             }
+            self.strike();
             self.come_due();
             self.receive();
             if next_tick <= self.now {
@@ -315,9 +325,14 @@ impl World {
                     updated.insert(service.clone());
                     self.judge.acted_beside(service, self.managers.not_led_for(number, now), now);
                     self.judge.began_at(service, now.shifted(self.wall_ahead), now);
+                    self.aim();
                 }
                 // What one that was cut off makes of it is not how it ended.
                 if self.managers.leads(number) || !matches!(did, Did::Ended(..)) {
+                    if let Did::Ended(service, _, State::Completed) = &did {
+                        // An action can begin and end between two looks.
+                        self.waiting.remove(service);
+                    }
                     self.judge.did(number, &did, &self.kit, now);
                 }
                 self.mix(made::told(&did));
@@ -327,6 +342,7 @@ impl World {
         for happened in std::mem::take(&mut self.kit.happened) {
             let is_our_update = matches!(&happened, Happened::Stopped { service, .. } if updated.contains(service));
             self.judge.happened(&happened, is_our_update, &self.kit, now);
+            self.judge.come_back(&self.kit);
             self.mix(&happened);
             self.tell(|| format!("{happened:?}"));
         }

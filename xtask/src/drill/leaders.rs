@@ -200,9 +200,14 @@ async fn round(
     let (mut sights, mut heard): (Vec<String>, Option<Duration>) = (Vec::new(), None);
     loop {
         let found = spec(stage, witness).await;
-        let (sight, hears_worker) = sight(stage, witness).await.unwrap_or_else(|error| (format!("{error:#}"), false));
-        // What the one before heard is told for a moment after the election.
-        heard = hears_worker.then(|| heard.unwrap_or(finished.elapsed()));
+        let sight = match sight(stage, witness).await {
+            Ok((sight, hears_worker)) => {
+                // What the one before heard is told for a moment after the election.
+                heard = hears_worker.then(|| heard.unwrap_or(finished.elapsed()));
+                sight
+            }
+            Err(error) => format!("{error:#}"),
+        };
         if sights.last().is_none_or(|last| !last.ends_with(&sight)) {
             sights.push(format!("{:>6.2} s {sight}", finished.elapsed().as_secs_f64()));
         }
@@ -228,7 +233,7 @@ async fn round(
     let done = by_next.as_array().and_then(|actions| actions.iter().find(|action| is_done(action)));
     let is_remade = done.is_some_and(|action| action["detail"].as_str().is_some_and(|why| why.contains("ports")));
     let is_taken_back = done.is_some_and(|action| action["state"] == "reverted");
-    let heard = heard.unwrap_or(finished);
+    let heard = heard.unwrap_or_default();
     if finished > FINISHED_WITHIN {
         say(&format!("what took long, seen from the election of node {next} on:\n{}", sights.join("\n")));
         say(&format!("what the collector there says: {}\n{}", done.unwrap_or(&Value::Null), stage.log_of(next)));

@@ -35,17 +35,28 @@ impl Judge {
         }
     }
 
+    /// Replicas that a move has cost are back; what becomes of the service from then on is another matter.
+    pub fn come_back(&mut self, kit: &SwarmKit) {
+        // Where a replica had lost its ports before, nobody can tell that this one should have them.
+        let is_back = |service: &ServiceId| {
+            let is_reached = |task: &Task| task.portless_since.is_none() || !self.published.contains(service);
+            let serves = |task: &&Task| task.service == *service && task.is_running() && is_reached(task);
+            let running = kit.tasks.values().filter(serves).count() as u64;
+            kit.services.get(service).is_none_or(|found| running >= found.replicas())
+        };
+        let back: Vec<ServiceId> = self.away.keys().filter(|service| is_back(service)).cloned().collect();
+        for service in back {
+            self.away.remove(&service);
+        }
+    }
+
     /// Replicas that a move has cost should be back by now.
     pub fn still_away(&mut self, kit: &SwarmKit, can_start: impl Fn(&ServiceId) -> bool, now: Timestamp) {
+        self.come_back(kit);
         for (service, since) in std::mem::take(&mut self.away) {
-            // Where a replica had lost its ports before, nobody can tell that this one should have them.
-            let is_reached = |task: &Task| task.portless_since.is_none() || !self.published.contains(&service);
-            let serves = |task: &&Task| task.service == service && task.is_running() && is_reached(task);
-            let running = kit.tasks.values().filter(serves).count() as u64;
-            let is_back = kit.services.get(&service).is_none_or(|found| running >= found.replicas());
             // What has gone wrong since is another reason for it.
             let since = self.faults.get(&service).map_or(since, |fault| since.max(*fault));
-            if is_back || !can_start(&service) {
+            if !can_start(&service) {
                 continue;
             }
             // Nor can it where no node is left but those on which nobody reaches it.

@@ -6,7 +6,7 @@ use swarmguard_planner::facts::TaskState;
 use swarmguard_wire::{NodeId, TaskId};
 
 use super::place::meets;
-use super::{Happened, Machine, NODE_DOWN_AFTER, SwarmKit, Task, Why};
+use super::{Happened, Machine, NODE_DOWN_AFTER, RESTART_DELAY, SwarmKit, Task, Why};
 use crate::rng::Rng;
 
 /// So long after its leader was lost a Swarm may make tasks that never get their ports; the next leader takes up to 12 s of it.
@@ -24,6 +24,8 @@ impl SwarmKit {
         (machine.up, machine.reachable) = (up, reachable);
         let seen = up && reachable;
         machine.due = (!seen || !machine.node.ready).then(|| now + if seen { Duration::ZERO } else { NODE_DOWN_AFTER });
+        // It was not missed, and registers again.
+        let is_seen_again = seen && machine.node.ready;
         if !up {
             machine.holds.clear();
             // What ran there is gone, though nobody is told before it is back.
@@ -31,6 +33,10 @@ impl SwarmKit {
             here.for_each(|task| task.due = Some((now, TaskState::Ended)));
         }
         self.take(node);
+        if is_seen_again {
+            self.enforce_constraints(node);
+            self.reconcile_all();
+        }
     }
 
     /// The leader is lost, and another manager leads: no node is ready until it has found the new leader, and tasks are ended
@@ -42,6 +48,11 @@ impl SwarmKit {
         self.ports_unsure_until = now + PORTS_UNSURE;
         // Its scheduler looks at all that wait.
         self.tasks.values_mut().for_each(|task| task.is_dropped = false);
+        // It knows no more what was to run after what, and takes it for one that was started anew (`CheckTasks`).
+        for task in self.tasks.values_mut().filter(|task| !task.waits_for.is_empty() && task.node.is_none()) {
+            task.waits_for.clear();
+            task.delayed_until = task.delayed_until.max(task.made_at + RESTART_DELAY);
+        }
         let unready = |task: &&mut Task| task.wanted && task.state == TaskState::Starting;
         for task in self.tasks.values_mut().filter(unready).filter(|_| rng.chance(50)) {
             task.portless_since.get_or_insert(now);
@@ -50,17 +61,26 @@ impl SwarmKit {
             machine.node.ready = false;
             machine.due = Some(now + Duration::from_millis(rng.between(HEARS_WITHIN_MS.0, HEARS_WITHIN_MS.1)));
         }
+        let nodes: Vec<NodeId> = self.machines.keys().cloned().collect();
+        nodes.iter().for_each(|node| self.enforce_constraints(node));
+        self.reconcile_all();
+    }
+
+    /// What runs on a node that does not meet its service's constraints, as they are now, is ended at once, and started anew
+    /// like one that failed (SwarmKit's `constraintenforcer`).
+    fn enforce_constraints(&mut self, id: &NodeId) {
+        let Some(machine) = self.machines.get(id) else { return };
         let is_misplaced = |task: &&Task| {
-            let node = task.node.as_ref().and_then(|id| Some((id, &self.machines.get(id)?.node)));
             let service = self.services.get(&task.service);
-            task.wanted
-                && task.is_alive()
-                && node.zip(service).is_some_and(|((id, node), service)| !meets(service.placement(), id, node))
+            let is_here = task.node.as_ref() == Some(id) && task.wanted && task.is_alive();
+            is_here && service.is_some_and(|service| !meets(service.placement(), id, &machine.node))
         };
         let misplaced: Vec<TaskId> =
             self.tasks.iter().filter(|(_, task)| is_misplaced(task)).map(|(id, _)| id.clone()).collect();
-        misplaced.iter().for_each(|task| self.stop(task, Why::Misplaced));
-        self.reconcile_all();
+        for task in misplaced {
+            self.start_anew(&task);
+            self.stop(&task, Why::Misplaced);
+        }
     }
 
     /// A node hangs, or goes on.
@@ -87,6 +107,10 @@ impl SwarmKit {
             machine.due = None;
             machine.node.ready = machine.up && machine.reachable;
             let is_back = machine.node.ready;
+            if is_back {
+                self.enforce_constraints(&id);
+            }
+            let Some(machine) = self.machines.get_mut(&id) else { continue };
             for (length, until) in machine.holds.values_mut().filter(|_| is_back) {
                 until.get_or_insert(now + *length);
             }

@@ -12,6 +12,9 @@ use super::{Machine, SwarmKit, Task};
 const STARTS_WITHIN_MS: (u64, u64) = (300, 3_000);
 /// One that finds its port held is given up on within so many.
 const FAILS_WITHIN_MS: (u64, u64) = (100, 500);
+/// What is to run after another does not wait for that one's end any longer.
+pub(super) const OLD_TASK_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// One that never gets healthy is given up on within so many.
 const GIVEN_UP_WITHIN_MS: (u64, u64) = (4_000, 40_000);
 
@@ -70,9 +73,19 @@ impl SwarmKit {
             .any(|(id, machine)| may_take(machine) && meets(placement, id, &machine.node) && !is_lost_on(id))
     }
 
-    /// Whether it is to run after another, which has not ended yet.
+    /// Whether it is to run after another, which has not ended yet: for a minute at most, and not for one whose node is missed
+    /// (SwarmKit's `DelayStart`).
     pub(super) fn waits(&self, task: &Task) -> bool {
-        task.waits_for.iter().any(|old| self.tasks.get(old).is_some_and(Task::is_alive))
+        self.now < task.made_at + OLD_TASK_TIMEOUT
+            && task
+                .waits_for
+                .iter()
+                .any(|old| self.tasks.get(old).is_some_and(|old| old.is_alive() && !self.is_missed(old)))
+    }
+
+    fn is_missed(&self, task: &Task) -> bool {
+        let machine = task.node.as_ref().and_then(|node| self.machines.get(node));
+        machine.is_some_and(|machine| !machine.node.ready && machine.due.is_none())
     }
 
     /// Of the nodes that pass all filters, by the placement that the task was made with, the one with the fewest tasks of

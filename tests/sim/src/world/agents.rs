@@ -11,6 +11,7 @@ use swarmguard_wire::time::ClockOffset;
 use swarmguard_wire::{ContainerId, HYSTERESIS, Name, NodeId, TaskId, Timestamp};
 
 use super::World;
+use super::suffering::Moment;
 use crate::collector::Collector;
 use crate::swarmkit::Task;
 
@@ -47,7 +48,7 @@ impl World {
         let now = self.now;
         self.suffering.forget(&self.kit, now);
         let mut sent: Vec<Message> = Vec::new();
-        let thresholds = self.policy.alert_thresholds();
+        let (thresholds, startup) = (self.policy.alert_thresholds(), self.policy.startup_period);
         let running = self.kit.running_of_each();
         let mut by_node: BTreeMap<&NodeId, Vec<(&TaskId, &Task, ContainerId)>> = BTreeMap::new();
         for (id, task) in self.kit.tasks.iter().filter(|(_, task)| task.state == TaskState::Running) {
@@ -61,7 +62,9 @@ impl World {
             let mut samples = Vec::new();
             for (task_id, task, container) in by_node.remove(id).unwrap_or_default() {
                 let replicas = running.get(&task.service).copied().unwrap_or_default().max(1);
-                let load = self.suffering.of(task_id, &task.service, replicas, now);
+                let is_starting = task.running_since.is_some_and(|since| now.since(since) + self.tick * 2 < startup);
+                let moment = Moment { now, tick: agent.tick, is_starting };
+                let load = self.suffering.of(task_id, &task.service, replicas, moment);
                 samples.push((container, load.sample(agent.tick, now.shifted(ClockOffset(agent.ahead)))));
             }
             let is_silent = agent.silent_until > now || !machine.reachable;

@@ -11,7 +11,10 @@ use super::managers::Seat;
 use super::suffering::Load;
 use super::{DISTURBS_FOR, Later, World, made};
 use crate::rng::Rng;
-use crate::script::{Event, Owner, What};
+use crate::script::{AIMED_FOR, Event, Owner, What};
+
+/// A move takes a few seconds, and twice as long where its first replacement does not do.
+const STRIKES_WITHIN_MS: u64 = 6_000;
 
 impl World {
     fn later(&mut self, seconds: u64, what: Later) {
@@ -23,6 +26,31 @@ impl World {
         let services: Vec<ServiceId> = self.kit.services.keys().cloned().collect();
         for service in services {
             self.judge.fault(&service, self.now);
+        }
+    }
+
+    /// It happens now, or waits for an action.
+    pub(super) fn is_to_happen(&mut self, event: &Event) {
+        if self.script.is_aimed && !event.what.is_reason() {
+            self.aimed.insert((self.now + AIMED_FOR, event.draw), event.clone());
+        } else {
+            self.happens(event);
+        }
+    }
+
+    /// An action has begun: what waits for one happens within a few seconds, in which most of it is done.
+    pub(super) fn aim(&mut self) {
+        let now = self.now;
+        let soon = |event: &Event| now + Duration::from_millis(event.draw % STRIKES_WITHIN_MS);
+        let aimed = std::mem::take(&mut self.aimed).into_iter();
+        self.aimed = aimed.map(|((at, draw), event)| ((at.min(soon(&event)), draw), event)).collect();
+    }
+
+    /// What waited for an action happens.
+    pub(super) fn strike(&mut self) {
+        while let Some(entry) = self.aimed.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let event = entry.remove();
+            self.happens(&event);
         }
     }
 

@@ -41,10 +41,16 @@ impl Load {
     }
 }
 
+/// Of the ticks at which a noisy container may be high, so many are.
+const SPIKES_PERCENT: u64 = 5;
+
+const SPIKES_WHILE_STARTING_PERCENT: u64 = 70;
+
 /// Who suffers from what.
 #[derive(Debug, Default)]
 pub(super) struct Suffering {
-    /// What is healthy wavers, at each tick anew, by whatever is below all thresholds.
+    /// What is healthy wavers, at each tick anew: by whatever is below all thresholds, and now and then, for a single tick or,
+    /// of CPU, while it starts, by more than that.
     is_noisy: bool,
     /// Tasks that are sick until they go.
     pub(super) sick: BTreeMap<TaskId, Load>,
@@ -59,15 +65,17 @@ impl Suffering {
         Self { is_noisy, ..Self::default() }
     }
 
-    pub(super) fn of(&self, task: &TaskId, service: &ServiceId, replicas: u64, now: Timestamp) -> Load {
+    pub(super) fn of(&self, task: &TaskId, service: &ServiceId, replicas: u64, moment: Moment) -> Load {
+        let now = moment.now;
         if let Some((total, _)) = self.busy.get(service).filter(|(_, until)| now < *until) {
             let each = (total / replicas as f32).min(100.0);
             return Load { cpu: each, memory: each, network: each };
         }
-        if self.spikes.get(task).is_some_and(|until| now < *until) {
+        let may_spike = !self.is_noisy || moment.may_spike();
+        if may_spike && self.spikes.get(task).is_some_and(|until| now < *until) {
             return Load::sick_of_cpu();
         }
-        self.sick.get(task).copied().unwrap_or_else(|| if self.is_noisy { noise(task, now) } else { HEALTHY })
+        self.sick.get(task).copied().unwrap_or_else(|| if self.is_noisy { noise(task, moment) } else { HEALTHY })
     }
 
     pub(super) fn forget(&mut self, kit: &SwarmKit, now: Timestamp) {
@@ -77,11 +85,36 @@ impl Suffering {
     }
 }
 
-/// A healthy load, another for each task and moment; after a spike it ends the row, too.
-fn noise(task: &TaskId, now: Timestamp) -> Load {
-    let number =
-        task.as_str().bytes().fold(now.as_micros(), |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+/// When a container is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+    /// The number of its agent's tick.
+    pub(super) tick: u64,
+    /// It has not run for so long yet that its CPU is anybody's concern.
+    pub(super) is_starting: bool,
+}
+
+impl Moment {
+    /// No two ticks in a row may be high where all is well.
+    fn may_spike(self) -> bool {
+        self.tick.is_multiple_of(2)
+    }
+}
+
+/// A healthy load, another for each task and moment; after a tick at which it is high it ends the row, too.
+fn noise(task: &TaskId, moment: Moment) -> Load {
+    let seed = moment.now.as_micros();
+    let number = task.as_str().bytes().fold(seed, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let mut rng = Rng::new(number);
+    if moment.is_starting && rng.chance(SPIKES_WHILE_STARTING_PERCENT) {
+        return Load::sick_of_cpu();
+    }
+    if moment.may_spike() && rng.chance(SPIKES_PERCENT) {
+        let busy = Load { cpu: 95.0, memory: 95.0, network: 95.0 };
+        let loads = [Load::sick_of_cpu(), Load::sick_of_memory(), busy];
+        return rng.pick(&loads).copied().unwrap_or(busy);
+    }
     let mut below = |most: u64| rng.between(0, most) as f32;
     Load { cpu: below(69), memory: below(74), network: below(64) }
 }

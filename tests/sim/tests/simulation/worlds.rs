@@ -52,6 +52,12 @@ fn ten_thousand_worlds_break_no_promise() {
 }
 
 #[test]
+fn two_thousand_worlds_in_which_things_go_wrong_in_the_midst_of_actions_break_none_either() {
+    let (_, actions) = all(Kind::Aimed, 2_000);
+    assert!(actions > 4_000, "there is something to strike at: {actions}");
+}
+
+#[test]
 fn a_thousand_days_of_a_noisy_but_healthy_swarm_see_no_action() {
     let (simulated, _) = all(Kind::CalmDay, 1_000);
     assert!(simulated >= Duration::from_secs(1_000 * 24 * 3_600));
