@@ -74,10 +74,14 @@ impl Retreat {
     }
 }
 
-/// How the action of `mark` can be taken back.
-pub fn retreat<'a>(mark: &Mark, tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
+/// How the action of `mark` can be taken back; on the nodes `unreached` something runs that nobody reaches.
+pub fn retreat<'a>(mark: &Mark, unreached: &[NodeId], tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
     match &mark.change {
-        mark::Change::Migrate { source, .. } => migrate::retreat(source, mark.allows_source(), tasks),
+        mark::Change::Migrate { source, .. } => {
+            // What nobody reaches there stays, and could be kept for a healthy one as soon as the spec is as it was.
+            let counts_source = mark.allows_source() || unreached.contains(source);
+            migrate::retreat(source, counts_source, tasks)
+        }
         mark::Change::ScaleUp { .. } => scale::retreat(tasks),
         // The replica is being stopped already: taking that back would start another one.
         mark::Change::ScaleDown { .. } => Retreat::Unsafe,

@@ -42,16 +42,22 @@ impl Decision {
                 self.container.short()
             ),
             Condition::Busy => self.measured("high above"),
-            Condition::Sick | Condition::Unclear(_) | Condition::Calm => self.measured("low below"),
+            Condition::Sick => self.measured("low below"),
+            // Which thresholds keep it from either scenario is in the first sentence.
+            Condition::Unclear(_) | Condition::Calm => format!(
+                "Its container {} on {node} is at CPU {cpu}, memory {memory} and network {network}{}",
+                self.container.short(),
+                self.row("")
+            ),
         }
     }
 
     /// Beside what it is judged by; of the network that is its being low, or high.
     fn measured(&self, network_is: &str) -> String {
-        let Grounds { node, cpu_percent, memory_percent, network_percent, ticks, thresholds, .. } = &self.grounds;
+        let Grounds { node, cpu_percent, memory_percent, network_percent, thresholds, .. } = &self.grounds;
         format!(
             "Its container {} on {node} is at CPU {} (high above {:.0}), memory {} (high above {:.0}) and network {} \
-             ({network_is} {:.0}), for {} in a row ({} needed)",
+             ({network_is} {:.0}){}",
             self.container.short(),
             Percent(*cpu_percent),
             thresholds.cpu,
@@ -59,9 +65,16 @@ impl Decision {
             thresholds.memory,
             Percent(*network_percent),
             thresholds.network,
-            Ticks(*ticks),
-            thresholds.ticks
+            self.row(&format!(" ({} needed)", thresholds.ticks))
         )
+    }
+
+    /// For how long it has been so; nothing where its samples count from now on.
+    fn row(&self, needed: &str) -> String {
+        match self.grounds.ticks {
+            0 => String::new(),
+            ticks => format!(", for {} in a row{needed}", Ticks(ticks)),
+        }
     }
 }
 

@@ -20,10 +20,10 @@ pub fn progress<'a>(source: &NodeId, replicas: u64, tasks: impl Iterator<Item = 
 /// up to date, and may keep it rather than the healthy task of its slot. It goes when its node is excluded instead of
 /// the source; but a node on which another task of the service runs cannot be excluded without moving that one too.
 ///
-/// What is on its way to run on the source is in nobody's way as long as that is not allowed again.
-pub fn retreat<'a>(source: &NodeId, allows_source: bool, mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
+/// What is on its way to run on the source is in nobody's way as long as that is not allowed again, and counts only on demand.
+pub fn retreat<'a>(source: &NodeId, counts_source: bool, mut tasks: impl Iterator<Item = &'a Task> + Clone) -> Retreat {
     let unready = tasks.clone().filter(|task| is_beside_a_healthy_one(task, tasks.clone()));
-    let counts = |node: &NodeId| node != source || allows_source;
+    let counts = |node: &NodeId| node != source || counts_source;
     let mut nodes: Vec<NodeId> = unready.filter_map(|task| task.node.clone()).filter(counts).collect();
     nodes.sort();
     nodes.dedup();

@@ -171,8 +171,7 @@ fn what_is_withheld_says_why_and_what_was_seen() {
         said(unknown),
         [
             "Nothing is done about web: no scenario matches: the network's use is not known (give agents --link-mbps where the kernel tells no speed).",
-            "Its container 020202020202 on b is at CPU 95 % (high above 75), memory 10 % (high above 80) and network unknown (low \
-             below 35), for 1 tick in a row (2 needed).",
+            "Its container 020202020202 on b is at CPU 95 %, memory 10 % and network unknown, for 1 tick in a row.",
         ]
     );
 }

@@ -290,6 +290,9 @@ impl World {
         }
         self.judge.overdue(&self.kit, self.disturbed_until, now);
         let can_start = |service: &ServiceId| self.kit.services.get(service).is_some_and(|it| it.hopeless_percent == 0);
+        if now <= self.bad_manager_until {
+            self.judge.nobody_can_help(now);
+        }
         self.judge.still_away(&self.kit, can_start, now);
         self.see_who_waits();
         self.watch();

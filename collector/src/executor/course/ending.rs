@@ -310,13 +310,11 @@ impl Course {
         let rests = if self.waiting.is_empty() { STUCK_AFTER } else { REMADE_APART };
         let is_settled = !self.theirs_are_coming() && now.since(back_out.begun) >= rests;
         let may_tell = is_settled && self.to_leave().next().is_some() && self.may_remake(&back_out.nodes);
-        may_tell
-            && match self.way_back(tasks, now) {
-                Retreat::From(nodes) => nodes.iter().all(|node| back_out.nodes.contains(node)),
-                // It stands alone in its slot. What waits beside it has no node to go to.
-                Retreat::Clear => self.waiting.is_empty(),
-                Retreat::Wait | Retreat::Unsafe => false,
-            }
+        let is_there = self.unreached.iter().all(|node| back_out.nodes.contains(node));
+        // What stands alone in its slot, and beside which something waits, has no node to go to.
+        let all = || tasks.iter().map(|(_, task)| task);
+        let is_beside = all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));
+        may_tell && is_there && (is_beside || self.waiting.is_empty())
     }
 
     /// What was to go is gone by itself, before it was known whether the update was taken.

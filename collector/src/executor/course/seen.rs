@@ -154,7 +154,7 @@ impl Course {
 
     /// How it can be taken back; where nothing else helps, as a task begins to rest.
     pub(super) fn way_back(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Retreat {
-        let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
+        let retreat = swarm::retreat(&self.mark, &self.unreached, tasks.iter().map(|(_, task)| task));
         if retreat == Retreat::Wait { self.as_one_rests(tasks, now) } else { retreat }
     }
 
@@ -162,7 +162,7 @@ impl Course {
     /// Swarm keeps the one that it wants to run rather than one that it holds back (SwarmKit's updater), and drops this one.
     pub(super) fn as_one_rests(&self, tasks: &[(TaskId, Task)], now: Timestamp) -> Retreat {
         let rests = |id| self.resting.get(id).is_some_and(|since| now.since(*since) < RESTING_MAX);
-        swarm::retreat(&self.mark, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
+        swarm::retreat(&self.mark, &self.unreached, tasks.iter().filter(|(id, _)| !rests(id)).map(|(_, task)| task))
     }
 
     /// Nodes that can be kept off for what nobody reaches there: no healthy task is to be lost with it.

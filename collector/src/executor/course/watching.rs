@@ -173,7 +173,7 @@ impl Course {
     /// What follows from the tasks; nothing while it is to be waited on.
     fn saw_tasks(&mut self, watch: &mut Watch, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
         let progress = swarm::progress(&self.mark, tasks.iter().map(|(_, task)| task));
-        let retreat = swarm::retreat(&self.mark, tasks.iter().map(|(_, task)| task));
+        let retreat = swarm::retreat(&self.mark, &self.unreached, tasks.iter().map(|(_, task)| task));
         watch.clear = self.may_yield(&retreat, false);
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
@@ -182,7 +182,8 @@ impl Course {
         // A third that nobody reaches either is to go in any case; else it is the source that would have to take it.
         let needs_source = needs_third && self.unreached.iter().all(|node| self.mark.keeps_off(node));
         let is_shut = needs_source && !watch.is_vacated(now);
-        let limit = if needs_third && !is_shut { THIRD_NODE_MAX } else { self.deadline };
+        let may_leave = self.to_leave().next().is_some();
+        let limit = if needs_third && !is_shut && may_leave { THIRD_NODE_MAX } else { self.deadline };
         let is_late = now.since(watch.begun) > limit;
         // What fails again and again beside what was moved rests between. In somebody else's update the healthy one may be what
         // they want replaced.

@@ -50,13 +50,21 @@ impl Judge {
         }
     }
 
+    /// What the manager says is lost: nobody can do anything about those that are away.
+    pub fn nobody_can_help(&mut self, now: Timestamp) {
+        self.away.values_mut().for_each(|since| *since = now);
+    }
+
     /// Replicas that a move has cost should be back by now.
     pub fn still_away(&mut self, kit: &SwarmKit, can_start: impl Fn(&ServiceId) -> bool, now: Timestamp) {
         self.come_back(kit);
         for (service, since) in std::mem::take(&mut self.away) {
             // What has gone wrong since is another reason for it.
             let since = self.faults.get(&service).map_or(since, |fault| since.max(*fault));
-            if !can_start(&service) {
+            // Nor may anything be done for one whose owner has forbidden it since.
+            let is_allowed =
+                kit.services.get(&service).is_some_and(|it| it.spec["Labels"]["swarmguard.enable"] == "true");
+            if !can_start(&service) || !is_allowed {
                 continue;
             }
             // Nor can it where no node is left but those on which nobody reaches it.
@@ -181,19 +189,21 @@ mod tests {
         let begun = Timestamp::from_micros(1_000_000_000);
         let service: ServiceId = "service1".parse().unwrap();
         let node: NodeId = "node1".parse().unwrap();
-        let broken_after = |seconds: u64, can_start: bool, has_room: bool| {
+        let broken_after = |seconds: u64, can_start: bool, has_room: bool, enable: &str| {
             // Where no time passes no replica comes to run.
             let nodes = if has_room { BTreeMap::from([(node.clone(), plain_node("node1"))]) } else { BTreeMap::new() };
             let mut kit = SwarmKit::new(nodes, Rng::new(1), begun);
-            kit.create(service.clone(), json!({ "Mode": { "Replicated": { "Replicas": 1 } } }), 0);
+            let labels = json!({ "swarmguard.enable": enable });
+            kit.create(service.clone(), json!({ "Mode": { "Replicated": { "Replicas": 1 } }, "Labels": labels }), 0);
             let mut judge = Judge::new(Policy::default(), begun);
             judge.away.insert(service.clone(), begun);
             judge.still_away(&kit, |_| can_start, begun + Duration::from_secs(seconds));
             !judge.violations.is_empty()
         };
-        assert!(broken_after(61, true, true));
-        assert!(!broken_after(60, true, true), "it has its time");
-        assert!(!broken_after(61, false, true), "it never gets healthy anywhere");
-        assert!(!broken_after(61, true, false), "no node is left that could take it");
+        assert!(broken_after(61, true, true, "true"));
+        assert!(!broken_after(60, true, true, "true"), "it has its time");
+        assert!(!broken_after(61, false, true, "true"), "it never gets healthy anywhere");
+        assert!(!broken_after(61, true, false, "true"), "no node is left that could take it");
+        assert!(!broken_after(61, true, true, "false"), "its owner has forbidden it");
     }
 }

@@ -5,22 +5,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use swarmguard_wire::ServiceId;
 
-use super::SCALED;
+use super::{SCALED, mark};
 use crate::swarmkit::{Service, SwarmKit};
 
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// Services' notes that are void, each with the collectors that have seen another number than the noted one.
     voided: BTreeMap<ServiceId, (Value, BTreeSet<usize>)>,
-    /// Those that gave a replica back by a collector that has not: the number had come to be the noted one again.
+    /// Those of which a replica may be given back all the same: by a collector that has not, since the number had come to be the
+    /// noted one again.
     unseen: BTreeSet<ServiceId>,
 }
 
 impl Notes {
     /// After a change of an owner who asked for so many replicas last.
     pub(super) fn changed(&mut self, service: &ServiceId, asked_for: Option<u64>, kit: &SwarmKit) {
-        if asked_for == kit.services.get(service).map(Service::replicas) {
+        let found = kit.services.get(service);
+        if asked_for == found.map(Service::replicas) {
             self.unseen.remove(service);
+        }
+        // As many as a scale-up has just asked for: it is taken for a change of something else.
+        let change = found.and_then(|found| mark(&found.spec)).map(|mark| mark["change"].clone()).unwrap_or_default();
+        if change["kind"] == "scale_up" && asked_for.is_some() && change["to"].as_u64() == asked_for {
+            self.unseen.insert(service.clone());
         }
         let Some(note) = void(service, kit) else { return };
         if self.voided.get(service).is_none_or(|(known, _)| *known != note) {

@@ -67,10 +67,14 @@ impl SwarmKit {
     pub fn has_room(&self, service: &ServiceId, placement: &Value) -> bool {
         let is_portless = |task: &Task| task.service == *service && task.is_running() && task.portless_since.is_some();
         let is_lost_on = |id| self.tasks.values().any(|task| is_portless(task) && task.node.as_ref() == Some(id));
+        let max = placement["MaxReplicas"].as_u64().filter(|max| *max > 0);
+        let holds = |task: &Task, id| task.service == *service && task.is_alive() && task.node.as_ref() == Some(id);
+        let held = |id| self.tasks.values().filter(|task| holds(task, id)).count() as u64;
         let may_take = |machine: &Machine| machine.node.ready && machine.node.active;
-        self.machines
-            .iter()
-            .any(|(id, machine)| may_take(machine) && meets(placement, id, &machine.node) && !is_lost_on(id))
+        self.machines.iter().any(|(id, machine)| {
+            let is_free = !is_lost_on(id) && max.is_none_or(|max| held(id) < max);
+            may_take(machine) && meets(placement, id, &machine.node) && is_free
+        })
     }
 
     /// Whether it is to run after another, which has not ended yet: for a minute at most, and not for one whose node is missed

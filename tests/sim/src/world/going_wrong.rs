@@ -159,7 +159,7 @@ impl World {
                 }
             }
             What::LeaderMoves => {
-                if self.managers.elect_another(&mut rng, self.now) {
+                if self.managers.may_be_lost(self.now) && self.managers.elect_another(&mut rng, self.now) {
                     self.fault_everywhere();
                     self.kit.change_leader(&mut rng);
                 }

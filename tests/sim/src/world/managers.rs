@@ -37,6 +37,7 @@ pub(super) struct Managers {
     pub(super) seats: Vec<Seat>,
     leads: usize,
     leaderless_until: Timestamp,
+    elected_at: Timestamp,
 }
 
 impl Seat {
@@ -59,7 +60,8 @@ impl Managers {
             is_connected: true,
             led_until: Timestamp::default(),
         };
-        Self { seats: (0..count).map(seat).collect(), leads: 0, leaderless_until: Timestamp::default() }
+        let (leaderless_until, elected_at) = (Timestamp::default(), Timestamp::default());
+        Self { seats: (0..count).map(seat).collect(), leads: 0, leaderless_until, elected_at }
     }
 
     /// Whether the manager of this number leads.
@@ -88,8 +90,13 @@ impl Managers {
         if let Some(before) = self.seats.get_mut(self.leads) {
             before.led_until = now;
         }
-        self.leads = next;
+        (self.leads, self.elected_at) = (next, now);
         true
+    }
+
+    /// Whether the one that leads can have been lost: it does so for longer than it takes to elect another.
+    pub(super) fn may_be_lost(&self, now: Timestamp) -> bool {
+        now.since(self.elected_at) >= ELECTION
     }
 
     /// The manager of this number is lost: if it led, another is elected after a while.

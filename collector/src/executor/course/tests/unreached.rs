@@ -113,6 +113,56 @@ fn swarm_is_told_again_where_it_has_stopped_half_way_and_what_nobody_reaches_sta
 }
 
 #[test]
+fn the_spec_is_not_put_back_while_nobody_reaches_a_task_on_the_source_beside_a_healthy_one() {
+    let mut mark = migrate();
+    mark.keep_off(&["a".parse().unwrap()], 4);
+    let seen = || in_slots(without_ports_on("a", "ABC"), &[1, 2, 1]);
+    let begun = [(1, seen()), (1, found("ours", false)), (1, Answer::Paused), (61, seen())];
+    let told = [(61, Answer::Updated(Ok(()))), (122, seen()), (122, seen())];
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of a", "tasks", "tasks", "unfinished"];
+    check(taken_over(mark), begun.into_iter().chain(told).collect(), &steps);
+}
+
+#[test]
+fn swarm_is_told_again_though_a_healthy_one_on_its_node_is_moved_with_it() {
+    let mut mark = migrate();
+    mark.keep_off(&["a".parse().unwrap(), "c".parse().unwrap()], 0);
+    // Of two on one node nobody reaches one; in its slot another came to run.
+    let seen = |nodes: &str| {
+        let Answer::Tasks(Ok(mut found)) = in_slots(tasks(nodes), &[1, 2, 2]) else { return Answer::Paused };
+        found.iter_mut().filter(|(_, it)| it.slot == Some(2)).take(1).for_each(|(_, it)| it.publishes = false);
+        Answer::Tasks(Ok(found))
+    };
+    let begun = [(1, seen("CC")), (1, found("ours", false)), (1, Answer::Paused), (61, seen("CC"))];
+    let stopped = [(61, Answer::Updated(Ok(()))), (66, seen("CCA")), (66, Answer::Paused), (81, seen("CCA"))];
+    let steps = ["tasks", "mark", "pause", "tasks", "back out of c", "tasks", "pause", "tasks", "back out of c"];
+    check(taken_over(mark), begun.into_iter().chain(stopped).collect(), &steps);
+}
+
+#[test]
+fn a_third_node_without_ports_on_which_a_healthy_one_runs_is_left_once_nothing_starts_beside_it() {
+    let seen = |nodes: &'static str| {
+        let Answer::Tasks(Ok(mut found)) = in_slots(tasks(nodes), &[1, 3, 2, 2]) else { return Answer::Paused };
+        found.iter_mut().filter(|(_, it)| it.slot == Some(2)).take(1).for_each(|(_, it)| it.publishes = false);
+        Answer::Tasks(Ok(found))
+    };
+    let answers = vec![
+        (1, seen("BDC")),
+        (1, found("ours", false)),
+        (1, Answer::Paused),
+        (1, seen("BDC")),
+        (1, Answer::Updated(Ok(()))),
+        (1, Answer::Paused),
+        (5, seen("BDDd")),
+        (5, Answer::Paused),
+        (6, seen("BDD")),
+    ];
+    let begun = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause"];
+    let then = ["tasks", "pause", "tasks", "back out of d"];
+    check(taken_over(Mark { replicas: 3, ..migrate() }), answers, &[&begun[..], &then].concat());
+}
+
+#[test]
 fn what_no_node_has_taken_for_long_does_not_keep_what_nobody_reaches_where_it_is() {
     // In one slot a task waits beside a healthy one and one that nobody reaches, on whose node a replica serves.
     let mut mark = migrate();
