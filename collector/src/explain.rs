@@ -15,7 +15,8 @@ pub fn action(record: &ActionRecord) -> Vec<String> {
     if sentences.is_empty() {
         let what = record.action_kind().map_or("change", ActionKind::noun);
         sentences.push(format!(
-            "A {what} of {} that another collector decided on: what it saw is in that one's journal.",
+            "A {what} of {} of whose reasons there is no record here: they are in the journal of the collector that decided, \
+             if it still has one.",
             record.service_name
         ));
     }
@@ -143,8 +144,9 @@ pub fn calm(facts: &Facts, policy: &Policy, service: &Service, now: Timestamp) -
     }
     let mut sentences = vec![seen(facts, policy, &chosen, service, now)];
     let mut say = |sentence: String| sentences.push(sentence);
-    if let Mode::Global | Mode::Job = service.mode {
-        say("It is global or a job, which cannot be moved or scaled.".to_owned());
+    match service.mode {
+        Mode::Global | Mode::Job => say("It is global or a job, which cannot be moved or scaled.".to_owned()),
+        Mode::Replicated { replicas } => stays(service, replicas, &chosen).into_iter().for_each(&mut say),
     }
     if service.action_marked {
         say("An action on it is under way.".to_owned());
@@ -177,6 +179,20 @@ pub fn calm(facts: &Facts, policy: &Policy, service: &Service, now: Timestamp) -
         }
     }
     sentences
+}
+
+/// Why no replica would be given back, however little there were to do; nothing where one would, or there is but one.
+fn stays(service: &Service, replicas: u64, chosen: &Policy) -> Option<String> {
+    let is_ours = service.scaled.as_ref().is_some_and(|scaled| scaled.to == replicas && scaled.from < replicas);
+    let least = chosen.scaling.min_replicas.max(1);
+    let why = if !is_ours && !service.labels.choose_minimum() {
+        "none of them was added by SwarmGuard, and its owner chose no swarmguard.min"
+    } else if replicas <= least {
+        "that is its minimum"
+    } else {
+        return None;
+    };
+    (replicas > 1).then(|| format!("It keeps its {}, however little there is to do: {why}.", replicas_of(replicas)))
 }
 
 /// What is known of its containers, and whether any of it is high.

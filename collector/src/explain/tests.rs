@@ -101,7 +101,8 @@ fn one_that_another_collector_began_says_so_and_tells_no_times_across_two_clocks
             (record.running_min, record.downtime_ms) = (Some(0), 400.0);
         },
         &[
-            "A migration of web that another collector decided on: what it saw is in that one's journal.",
+            "A migration of web of whose reasons there is no record here: they are in the journal of the collector that \
+             decided, if it still has one.",
             "It was gone on with half-way: by another collector than began it, or by the same after a restart.",
             "The replacement ran.",
             "What was to go was gone 0.2 s later.",

@@ -80,7 +80,7 @@ impl Watch {
 
 impl Course {
     /// Asks whether Swarm hears from the source, before which nothing stops there.
-    pub(super) fn ask_whether_vacated(&mut self, watch: &Watch) -> Option<Step> {
+    pub(super) fn ask_for_source(&mut self, watch: &Watch) -> Option<Step> {
         let mark::Change::Migrate { source, .. } = &self.mark.change else { return None };
         let source = source.clone();
         self.phase = Phase::Watching(*watch);
@@ -119,7 +119,7 @@ impl Course {
             (Redone::Widened, unresponsive.iter().chain([source]).cloned().collect())
         } else if is_stranded && watch.redone < Redone::Anywhere {
             if !watch.is_vacated(now) {
-                return self.ask_whether_vacated(watch);
+                return self.ask_for_source(watch);
             }
             (Redone::Anywhere, unresponsive)
         } else {

@@ -323,6 +323,19 @@ fn a_move_that_is_decided_stands_though_the_old_task_takes_its_time() {
     };
     check(taken_over(migrate()), vec![leaving(1)], &["tasks", "mark"]);
     check(taken_over(migrate()), vec![leaving(61)], &["tasks", "end"]);
+    // Where Swarm does not hear from its node, as after an election, it is not waited for.
+    for (is_heard, last) in [(false, "end"), (true, "pause")] {
+        let mut answers = vec![leaving(1), (1, found("ours", false)), (1, Answer::Paused)];
+        answers.extend((0..9).flat_map(|_| [leaving(4), (4, Answer::Paused)]));
+        answers.extend([leaving(4), (4, Answer::Node(Ok(is_heard))), (4, found("ours", false)), (4, Answer::Paused)]);
+        answers.push(leaving(5));
+        let waits = [vec!["tasks", "mark", "pause"], ["tasks", "pause"].repeat(9)].concat();
+        check(
+            taken_over(migrate()),
+            answers,
+            &[&waits[..], &["tasks", "node", "mark", "pause", "tasks", last]].concat(),
+        );
+    }
 }
 
 #[test]

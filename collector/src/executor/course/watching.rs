@@ -21,6 +21,10 @@ pub(super) const LOOKS_PER_MARK: u32 = 10;
 /// A task that fails is started anew so soon: after the restart delay, five seconds by default, and what it takes to fail.
 const RESTS_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long an old task's end is waited for on a node from which Swarm does not hear: after an election it may not for half a
+/// minute. That it is to go is decided.
+const DECIDED_MAX: Duration = Duration::from_secs(3);
+
 /// How long a third node is waited for where a replacement runs that nobody reaches. One that Swarm hears from is given it at
 /// once; after an election Swarm may not hear from it for another ten seconds, in which the node that was left would serve.
 const THIRD_NODE_MAX: Duration = Duration::from_secs(3);
@@ -41,6 +45,10 @@ pub(super) struct Watch {
     pub(super) is_unsure: bool,
     /// Since when Swarm hears from the source, or later, and when it last did.
     pub(super) heard: Option<(Timestamp, Timestamp)>,
+    /// Swarm did not hear from the source when it was asked last.
+    pub(super) is_silent: bool,
+    /// Since when the move is decided, and nothing but the old task's end is waited for.
+    pub(super) decided_since: Option<Timestamp>,
     /// Since when nothing is left on the source, and no node takes what is to replace it.
     pub(super) stranded_since: Option<Timestamp>,
     /// Since when the replacement runs, and Swarm leaves the old task where it is.
@@ -51,7 +59,7 @@ impl Watch {
     /// Swarm was told once more what to do.
     fn begins_anew(&mut self, now: Timestamp) {
         (self.begun, self.redone) = (now, self.asked);
-        (self.stranded_since, self.half_way_since) = (None, None);
+        (self.is_silent, self.stranded_since, self.half_way_since) = (false, None, None);
     }
 }
 
@@ -69,6 +77,8 @@ impl Course {
             asked: redone,
             is_unsure: false,
             heard: None,
+            is_silent: false,
+            decided_since: None,
             stranded_since: None,
             half_way_since: None,
         });
@@ -80,6 +90,7 @@ impl Course {
             Answer::Tasks(tasks) => self.looked(watch, tasks, now),
             Answer::Node(is_ready) => {
                 if let Ok(is_ready) = is_ready {
+                    watch.is_silent = !is_ready;
                     watch.heard = is_ready.then(|| watch.heard_again(now));
                 }
                 self.watch_on(watch)
@@ -192,7 +203,11 @@ impl Course {
         let is_decided = is_reached && progress.is_decided();
         // A move that is decided stands, though an old task may take its time to finish what it does. Somebody else's change
         // may have Swarm replace a task that runs elsewhere: our part stays until that is through.
-        let is_over = is_through && (is_decided && is_late || is_reached && progress.is_done());
+        let since = |was: Option<Timestamp>, is: bool| was.filter(|_| is).or(is.then_some(now));
+        watch.decided_since = since(watch.decided_since, is_decided);
+        let is_long_decided = watch.decided_since.is_some_and(|since| now.since(since) >= DECIDED_MAX);
+        let is_enough = is_late || is_long_decided && watch.is_silent;
+        let is_over = is_through && (is_decided && is_enough || is_reached && progress.is_done());
         if is_over || has(Bug::EndsTooEarly) {
             self.ended.reached = self.came_to_run_on(tasks);
             return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
@@ -225,12 +240,12 @@ impl Course {
             let is_waited_for = is_waited_for && (retreat == Retreat::Wait || is_decided);
             return if is_waited_for { None } else { Some(self.retreat(retreat, now)) };
         }
-        if is_shut {
-            return self.ask_whether_vacated(watch);
+        let is_asked_about = is_long_decided && watch.look.is_multiple_of(LOOKS_PER_MARK);
+        if is_shut || is_asked_about {
+            return self.ask_for_source(watch);
         }
         let is_stranded = progress.old_leaving && is_stranded;
         let is_half_way = is_reached && progress.replacement_running && !progress.old_leaving && !self.is_coming();
-        let since = |was: Option<Timestamp>, is: bool| was.filter(|_| is).or(is.then_some(now));
         watch.stranded_since = since(watch.stranded_since, is_stranded);
         watch.half_way_since = since(watch.half_way_since, is_half_way);
         self.redo(watch, &retreat, tasks, now)
