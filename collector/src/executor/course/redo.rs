@@ -97,7 +97,7 @@ impl Course {
     ) -> Option<Step> {
         let mark::Change::Migrate { source, .. } = &self.mark.change else { return None };
         let all = || tasks.iter().map(|(_, task)| task);
-        if self.rolls_out || watch.redone == Redone::Elsewhere {
+        if self.rolls_out || watch.redone == Redone::Elsewhere && !self.unreached.is_empty() {
             return None;
         }
         let since = |from: Option<Timestamp>| from.map_or(Duration::ZERO, |from| now.since(from));
@@ -117,11 +117,12 @@ impl Course {
             (Redone::Resumed, vec![source.clone()])
         } else if is_stranded && watch.redone <= Redone::Resumed && (!is_off_source || !unresponsive.is_empty()) {
             (Redone::Widened, unresponsive.iter().chain([source]).cloned().collect())
-        } else if is_stranded && watch.redone < Redone::Anywhere {
+        } else if is_stranded && self.mark.keeps_off(source) {
             if !watch.is_vacated(now) {
                 return self.ask_for_source(watch);
             }
-            (Redone::Anywhere, unresponsive)
+            // Once what nobody reached has gone by itself, it is not begun once more for another.
+            (watch.redone.max(Redone::Anywhere), unresponsive)
         } else {
             return None;
         };
@@ -133,7 +134,7 @@ impl Course {
         if may_be_kept || !retreat.goes_with(&nodes) {
             return None;
         }
-        let step = if redone == Redone::Elsewhere && !watch.is_ours {
+        let step = if !self.unreached.is_empty() && !watch.is_ours {
             Step::ReadMark
         } else {
             watch.asked = redone;

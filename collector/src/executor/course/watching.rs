@@ -214,7 +214,8 @@ impl Course {
         }
         let is_stranded = self.is_stranded(tasks, now);
         let serves = is_reached && progress.running >= self.mark.replicas && !self.is_coming() && !is_stranded;
-        if watch.redone == Redone::Anywhere && watch.clear && serves && !progress.is_decided() {
+        let is_anywhere = watch.redone >= Redone::Anywhere && self.mark.allows_source();
+        if is_anywhere && watch.clear && serves && !progress.is_decided() {
             let detail = "no replacement came to run elsewhere: it runs where it ran before";
             return Some(self.come_to(State::Reverted, *watch, Some(detail.to_owned()), now));
         }

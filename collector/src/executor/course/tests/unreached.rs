@@ -261,6 +261,21 @@ fn what_starts_while_the_retreat_is_long_under_way_is_not_dropped_for_what_nobod
 }
 
 #[test]
+fn the_source_is_allowed_again_where_what_nobody_reached_has_gone_by_itself_and_no_third_node_takes_it() {
+    let unreached = || in_slots(without_ports_on("c", "BC"), &[1, 2]);
+    let gone = || and_one_waits(in_slots(tasks("B"), &[1]), 2);
+    let begun = [(1, unreached()), (1, found("ours", false)), (1, Answer::Paused), (1, unreached())];
+    let told = begun.into_iter().chain([(1, Answer::Updated(Ok(()))), (1, Answer::Paused)]);
+    let waits = [(1, gone()), (1, Answer::Paused)];
+    let answers = told.chain(waits).chain(vacated(gone)).chain([(6, gone())]);
+    let back = answers.chain([(6, Answer::Updated(Ok(()))), (6, Answer::Paused), (7, tasks("AB"))]).collect();
+    let begun = ["tasks", "mark", "pause", "tasks", "back out of a and c", "pause", "tasks", "pause"];
+    let asked = ["tasks", "node", "pause"].repeat(3);
+    let then = ["tasks", "back out of nothing", "pause", "tasks", "end"];
+    check(taken_over(migrate()), back, &[&begun[..], &asked, &then].concat());
+}
+
+#[test]
 fn a_third_node_without_ports_is_left_though_the_source_is_not_heard_from() {
     let on = |node: &'static str, nodes: &str| in_slots(without_ports_on(node, nodes), &[1, 2]);
     let mut answers = vec![(1, on("c", "BC")), (1, found("ours", false)), (1, Answer::Paused), (1, on("c", "BC"))];
