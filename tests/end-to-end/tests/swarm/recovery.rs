@@ -1,15 +1,16 @@
 //! The two scenarios: right, in time, and unnoticed.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use swarmguard_collector::journal::State;
-use swarmguard_end_to_end::app::{App, Deployed};
+use swarmguard_end_to_end::app::{App, Deployed, Running};
 use swarmguard_end_to_end::scenario::{self, Outcome, SESSIONS_HELD, Sickness};
-use swarmguard_end_to_end::stage::wait_for;
-use swarmguard_lab::Place;
+use swarmguard_end_to_end::stage::{Stage, wait_for};
 use swarmguard_lab::servers::victoria_metrics;
+use swarmguard_lab::{KillOnDrop, Place};
 
 use crate::figures::recovery_event;
 use crate::{POLICY, on_stage};
@@ -200,6 +201,15 @@ fn a_replacement_that_never_gets_healthy_is_taken_back_and_the_old_tasks_stay() 
     });
 }
 
+/// Holds the app's port on the node that has no replica. Of this Swarm knows nothing: whatever it starts there fails.
+fn squatter(stage: &Stage, running: &BTreeMap<String, Running>) -> Result<KillOnDrop> {
+    let runs_on = |node: &u32| running.values().any(|place| place.node == *node);
+    let free = (1..=3).find(|node| !runs_on(node)).context("no node is free")?;
+    let args = ["--listen", "0.0.0.0:8080"];
+    let program = &stage.binaries.web_stress;
+    Ok(stage.lab.spawn(Place::Node(free), "squatter", program, args, [("", ""); 0])?.kill_on_drop())
+}
+
 #[test]
 fn a_replacement_that_fails_again_and_again_is_taken_back_though_swarm_would_roll_back_by_itself() {
     on_stage(async |stage| {
@@ -209,12 +219,7 @@ fn a_replacement_that_fails_again_and_again_is_taken_back_though_swarm_would_rol
         let config = json!({ "Parallelism": 1, "FailureAction": "rollback", "Monitor": 5_000_000_000_u64 });
         let web = Deployed::deploy(&stage.lab, App { update_config: Some(config), ..App::new("web", 8080) }).await?;
         let (written, before) = (web.spec(&stage.lab).await?, web.running(&stage.lab).await?);
-        // Of this Swarm knows nothing: whatever it starts there finds the port taken.
-        let runs_on = |node: &u32| before.values().any(|place| place.node == *node);
-        let free = (1..=3).find(|node| !runs_on(node)).context("no node is free")?;
-        let program = &stage.binaries.web_stress;
-        let args = ["--listen", "0.0.0.0:8080"];
-        let squatter = stage.lab.spawn(Place::Node(free), "squatter", program, args, [("", ""); 0])?.kill_on_drop();
+        let squatter = squatter(stage, &before)?;
         let place = before.values().next().context("no replica runs")?;
         web.ask(&stage.lab, place.node, "/stress/cpu?target=95&duration=120&ramp=0").await?;
         let action = wait_for("an attempt", Duration::from_secs(120), || async {
@@ -240,11 +245,7 @@ fn a_move_whose_first_replacement_failed_is_finished_once_the_next_one_runs() {
         stage.restart_collector(Some(&POLICY)).await?;
         let web = Deployed::deploy(&stage.lab, App::new("web", 8080)).await?;
         let (written, before) = (web.spec(&stage.lab).await?, web.running(&stage.lab).await?);
-        let runs_on = |node: &u32| before.values().any(|place| place.node == *node);
-        let free = (1..=3).find(|node| !runs_on(node)).context("no node is free")?;
-        let program = &stage.binaries.web_stress;
-        let args = ["--listen", "0.0.0.0:8080"];
-        let squatter = stage.lab.spawn(Place::Node(free), "squatter", program, args, [("", ""); 0])?.kill_on_drop();
+        let squatter = squatter(stage, &before)?;
         let (sick, place) = before.first_key_value().context("no replica runs")?;
         web.ask(&stage.lab, place.node, "/stress/cpu?target=95&duration=120&ramp=0").await?;
         // At the first that fails Swarm pauses the update, and never looks again at the old task beside the next one.

@@ -20,8 +20,8 @@ const ENDS_WITHIN: Duration = Duration::from_secs(360);
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 
 impl Judge {
-    /// The one way in which a move may cost a replica: its source is excluded when another manager comes to lead. The replica
-    /// has to be back soon.
+    /// A move may cost a replica where its source is excluded when another manager comes to lead, or when the source registers
+    /// again. The replica has to be back soon.
     pub(super) fn misplaced(&mut self, service: &ServiceId, node: &NodeId, kit: &SwarmKit, now: Timestamp) {
         let Some(found) = kit.services.get(service) else { return };
         let off = json!(format!("node.id!={node}"));

@@ -44,6 +44,7 @@ impl Load {
 /// Of the ticks at which a noisy container may be high, so many are.
 const SPIKES_PERCENT: u64 = 5;
 
+/// Of those at which one that starts may be high of CPU, so many are.
 const SPIKES_WHILE_STARTING_PERCENT: u64 = 70;
 
 /// Who suffers from what.
