@@ -136,6 +136,9 @@ pub struct Original {
     pub update_config: serde_json::Value,
     /// Whether the service had no map of labels at all.
     pub labels_absent: bool,
+    /// A fingerprint of what else Swarm replaces tasks for; absent in marks of versions that wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<u64>,
 }
 
 impl Mark {

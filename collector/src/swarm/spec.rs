@@ -101,9 +101,9 @@ fn is_changed(service: &Value, mark: &Mark) -> bool {
     is_rolled_back || self::mark(&service["PreviousSpec"]).as_ref() == Some(mark)
 }
 
-/// Whether that change is one for which Swarm replaces tasks, and it is not through with it. Labels, the number of replicas
-/// and the like replace none: then what goes on, or has stopped, is our own update. A scaling of ours replaces none either:
-/// then it is what somebody has begun before, and Swarm begins anew.
+/// Whether that change is one for which Swarm replaces tasks, or one before it was, and it is not through with it. Labels, the
+/// number of replicas and the like replace none: then what goes on, or has stopped, is our own update. A scaling of ours
+/// replaces none either: then it is what somebody has begun before, and Swarm begins anew.
 fn rolls_out(service: &Value, mark: &Mark) -> bool {
     let (before, after) = (&service["PreviousSpec"], &service["Spec"]);
     let differs = |path: &str| before.pointer(path) != after.pointer(path);
@@ -111,10 +111,19 @@ fn rolls_out(service: &Value, mark: &Mark) -> bool {
     // Before Swarm has begun it says nothing.
     let is_over = matches!(update_state(service), "completed" | "rollback_completed");
     let goes_on = match mark.change {
-        Change::Migrate { .. } => false,
-        Change::ScaleUp { .. } | Change::ScaleDown { .. } => !update_state(service).is_empty(),
+        Change::Migrate { .. } => mark.original.template.is_some_and(|template| template != fingerprint(after)),
+        Change::ScaleUp { .. } | Change::ScaleDown { .. } => true,
     };
-    is_changed(service, mark) && (is_another || goes_on) && !is_over
+    is_changed(service, mark) && (is_another || goes_on && !update_state(service).is_empty()) && !is_over
+}
+
+/// A fingerprint of what Swarm replaces tasks for, the placement left out: FNV-1a of 64 bits over the JSON
+/// (<http://www.isthe.com/chongo/tech/comp/fnv/>).
+fn fingerprint(spec: &Value) -> u64 {
+    let mut template = spec["TaskTemplate"].clone();
+    template.as_object_mut().map(|template| template.remove("Placement"));
+    let text = json!([template, spec["EndpointSpec"], spec["Networks"]]).to_string();
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn update_state(service: &Value) -> &str {
@@ -144,6 +153,7 @@ fn original(spec: &Value) -> Original {
         placement: spec["TaskTemplate"]["Placement"].clone(),
         update_config: spec["UpdateConfig"].clone(),
         labels_absent: spec["Labels"].is_null(),
+        template: Some(fingerprint(spec)),
     }
 }
 

@@ -284,7 +284,7 @@ impl Collector {
             Step::ReadTasks if is_lost || !kit.services.contains_key(service) => Answer::Tasks(Err(lost())),
             Step::ReadTasks => {
                 let tasks = kit.tasks.iter().filter(|(_, task)| task.service == *service);
-                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task, kit.now))).collect()))
+                Answer::Tasks(Ok(tasks.map(|(id, task)| (id.clone(), read::task(task, kit))).collect()))
             }
             Step::ReadNode(_) if is_lost => Answer::Node(Err(lost())),
             Step::ReadNode(node) => Answer::Node(Ok(kit.machines.get(&node).is_some_and(|found| found.node.ready))),

@@ -66,6 +66,8 @@ pub struct Judge {
     published: BTreeSet<ServiceId>,
     /// When each service's last action began.
     begun: BTreeMap<ServiceId, Timestamp>,
+    /// What containers its service made then.
+    containers: BTreeMap<ServiceId, Value>,
     /// When the Swarm was read on which it rested.
     rested_on: BTreeMap<ServiceId, Timestamp>,
     /// Which of SwarmGuard's notes are void.
@@ -103,6 +105,7 @@ impl Judge {
             faults: BTreeMap::new(),
             published: BTreeSet::new(),
             begun: BTreeMap::new(),
+            containers: BTreeMap::new(),
             rested_on: BTreeMap::new(),
             notes: Notes::default(),
             remembered: Remembered::default(),
@@ -234,6 +237,7 @@ impl Judge {
         let service = &trigger.service;
         self.authors.insert(service.clone(), Author::SwarmGuard);
         self.begun.insert(service.clone(), now);
+        self.containers.insert(service.clone(), before["TaskTemplate"]["ContainerSpec"].clone());
         self.rested_on.insert(service.clone(), seen_at);
         let is_unreached = |task: &Task| {
             task.service == *service && task.is_running() && task.portless_since.is_some_and(|at| at < now)

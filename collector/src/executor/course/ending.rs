@@ -41,6 +41,8 @@ pub(super) struct BackOut {
     waiting: bool,
     /// Whether it was taken is not known: it got no answer.
     is_unsure: bool,
+    /// Of no more nodes than Swarm must be told.
+    is_narrow: bool,
     late: String,
 }
 
@@ -85,7 +87,8 @@ impl Course {
     fn back_out(&mut self, nodes: Vec<NodeId>, late: String, again: bool, now: Timestamp) -> Step {
         let remade = self.mark.remade + u32::from(again);
         let step = Step::BackOut { nodes: nodes.clone(), remade };
-        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, remade, waiting: false, is_unsure: false, late });
+        let (waiting, is_unsure, is_narrow) = (false, false, false);
+        self.phase = Phase::BackingOut(BackOut { begun: now, nodes, remade, waiting, is_unsure, is_narrow, late });
         step
     }
 
@@ -199,8 +202,12 @@ impl Course {
             Answer::Tasks(Ok(tasks)) if !back_out.waiting && !self.has_gone(&tasks, now) => {
                 let way_back = self.way_back(&tasks, now);
                 let step = self.retreat(way_back, now);
+                let narrow = self.narrow(&tasks).filter(|_| back_out.is_narrow);
                 let Phase::BackingOut(again) = &mut self.phase else { return step };
                 (again.begun, again.remade) = (back_out.begun, again.remade.max(back_out.remade));
+                if let Some(nodes) = narrow {
+                    (again.nodes, again.is_narrow) = (nodes, true);
+                }
                 Step::BackOut { nodes: again.nodes.clone(), remade: again.remade }
             }
             Answer::Tasks(Err(error)) if !back_out.waiting => {
@@ -211,46 +218,58 @@ impl Course {
                 self.phase = Phase::BackingOut(back_out);
                 Step::Pause(UPDATE_PAUSE)
             }
-            Answer::Tasks(tasks) => {
-                let is_over = now.since(back_out.begun) >= RETREAT_MAX;
-                // What is still to come may come without its ports.
-                let is_all = !self.is_coming() || is_over || !self.mark.publishes;
-                if is_all && tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
-                    return self.end(State::Reverted, back_out.late, true, now);
-                }
-                // What came instead has no ports either, if the Swarm has lost its leader once more; Swarm may have stopped
-                // half-way, and what was to go is still there.
-                let is_elsewhere = self.unreached.iter().any(|node| !back_out.nodes.contains(node));
-                let has_come = !self.is_coming() && is_elsewhere && now.since(back_out.begun) >= REMADE_APART;
-                if (is_over || has_come) && tasks.is_ok() && self.may_leave_others(&back_out) {
-                    let nodes = self.to_leave().cloned().collect();
-                    return self.back_out(nodes, back_out.late, true, now);
-                }
-                if let Ok(tasks) = &tasks
-                    && self.is_stuck(&back_out, tasks, now)
-                {
-                    return self.back_out(back_out.nodes, back_out.late, true, now);
-                }
-                // What is still to come may yet run, and would be dropped for what nobody reaches.
-                let may_come = self.is_coming() && now.since(back_out.begun) < RETREAT_MAX + self.deadline;
-                let is_waited_for = may_come && !self.unreached.is_empty();
-                if is_over && tasks.is_ok() && !self.unreached.is_empty() && !may_come {
-                    let left = format!("{}, and no other node takes it: it is left so", back_out.late);
-                    return self.end(State::Left, left, false, now);
-                }
-                if is_over && !is_waited_for {
-                    let seconds = RETREAT_MAX.as_secs();
-                    let why = format!("the tasks that did not become healthy are still there after {seconds} s");
-                    return self.done(State::Unfinished, format!("{late}, and it is not backed out of yet: {why}"));
-                }
-                self.phase = Phase::BackingOut(back_out);
-                Step::Pause(WATCH_PAUSE)
-            }
+            Answer::Tasks(tasks) => self.waits_to_be_back(back_out, tasks, now),
             Answer::Paused | Answer::Mark(_) | Answer::Node(_) => {
                 self.phase = Phase::BackingOut(back_out);
                 Step::ReadTasks
             }
         }
+    }
+
+    /// The update is taken, and what is to go has gone, or is waited for, or Swarm is told once more.
+    fn waits_to_be_back(
+        &mut self,
+        back_out: BackOut,
+        tasks: Result<Vec<(TaskId, Task)>, SwarmError>,
+        now: Timestamp,
+    ) -> Step {
+        let is_over = now.since(back_out.begun) >= RETREAT_MAX;
+        // What is still to come may come without its ports.
+        let is_all = !self.is_coming() || is_over || !self.mark.publishes;
+        if is_all && tasks.as_ref().is_ok_and(|tasks| self.is_back(tasks)) {
+            return self.end(State::Reverted, back_out.late, true, now);
+        }
+        // What came instead has no ports either, if the Swarm has lost its leader once more; Swarm may have stopped
+        // half-way, and what was to go is still there.
+        let is_elsewhere = self.unreached.iter().any(|node| !back_out.nodes.contains(node));
+        let has_come = !self.is_coming() && is_elsewhere && now.since(back_out.begun) >= REMADE_APART;
+        if (is_over || has_come) && tasks.is_ok() && self.may_leave_others(&back_out) {
+            let nodes = self.to_leave().cloned().collect();
+            return self.back_out(nodes, back_out.late, true, now);
+        }
+        if let Ok(tasks) = &tasks
+            && let Some((nodes, is_narrow)) = self.to_tell_again(&back_out, tasks, now)
+        {
+            let step = self.back_out(nodes, back_out.late, true, now);
+            if let Phase::BackingOut(again) = &mut self.phase {
+                again.is_narrow = is_narrow;
+            }
+            return step;
+        }
+        // What is still to come may yet run, and would be dropped for what nobody reaches.
+        let may_come = self.is_coming() && now.since(back_out.begun) < RETREAT_MAX + self.deadline;
+        let is_waited_for = may_come && !self.unreached.is_empty();
+        if is_over && tasks.is_ok() && !self.unreached.is_empty() && !may_come {
+            let left = format!("{}, and no other node takes it: it is left so", back_out.late);
+            return self.end(State::Left, left, false, now);
+        }
+        if is_over && !is_waited_for {
+            let seconds = RETREAT_MAX.as_secs();
+            let why = format!("the tasks that did not become healthy are still there after {seconds} s");
+            return self.done(State::Unfinished, format!("{}, and it is not backed out of yet: {why}", back_out.late));
+        }
+        self.phase = Phase::BackingOut(back_out);
+        Step::Pause(WATCH_PAUSE)
     }
 
     /// Whether the update was taken whose answer was lost: what may stand where is not judged by a mark that is no more.
@@ -303,18 +322,39 @@ impl Course {
         may_leave && !self.to_leave().eq(&back_out.nodes)
     }
 
-    /// What was to replace it failed on the way, at which Swarm stops: what nobody reaches stays, be it beside what was started
-    /// anew or in another slot, and so does what no node has taken for so long that none will while Swarm is told again.
-    fn is_stuck(&self, back_out: &BackOut, tasks: &[(TaskId, Task)], now: Timestamp) -> bool {
+    /// Which nodes Swarm is told once more to keep off, and whether these are fewer than could be left. What was to replace it
+    /// failed on the way, at which Swarm stops: what nobody reaches stays, be it beside what was started anew or in another
+    /// slot. So does what no node has taken for so long that none will while Swarm is told again: then it is told of no more
+    /// nodes than it must.
+    fn to_tell_again(
+        &self,
+        back_out: &BackOut,
+        tasks: &[(TaskId, Task)],
+        now: Timestamp,
+    ) -> Option<(Vec<NodeId>, bool)> {
         // Where nothing waits, it may be the owner's pause between two replacements.
         let rests = if self.waiting.is_empty() { STUCK_AFTER } else { REMADE_APART };
         let is_settled = !self.theirs_are_coming() && now.since(back_out.begun) >= rests;
-        let may_tell = is_settled && self.to_leave().next().is_some() && self.may_remake(&back_out.nodes);
         let is_there = self.unreached.iter().all(|node| back_out.nodes.contains(node));
-        // What stands alone in its slot, and beside which something waits, has no node to go to.
+        if !is_settled || !is_there || self.to_leave().next().is_none() || !self.may_remake(&back_out.nodes) {
+            return None;
+        }
+        if self.waiting.is_empty() {
+            return Some((back_out.nodes.clone(), false));
+        }
+        self.narrow(tasks).map(|nodes| (nodes, true))
+    }
+
+    /// Where something stands beside a healthy one of its slot: the nodes of what nobody reaches there, for which there may be
+    /// no other node to wait for; else all where nobody reaches what runs. What stands alone, and beside which something waits,
+    /// has no node to go to.
+    fn narrow(&self, tasks: &[(TaskId, Task)]) -> Option<Vec<NodeId>> {
         let all = || tasks.iter().map(|(_, task)| task);
-        let is_beside = all().any(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));
-        may_tell && is_there && (is_beside || self.waiting.is_empty())
+        let beside = || all().filter(|task| swarm::migrate::is_beside_a_healthy_one(task, all()));
+        beside().next()?;
+        let is_beside = |node: &&NodeId| beside().any(|task| task.node.as_ref() == Some(node));
+        let nodes: Vec<NodeId> = self.to_leave().filter(is_beside).cloned().collect();
+        Some(if nodes.is_empty() { self.to_leave().cloned().collect() } else { nodes })
     }
 
     /// What was to go is gone by itself, before it was known whether the update was taken.

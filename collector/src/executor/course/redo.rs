@@ -87,6 +87,14 @@ impl Course {
         Some(Step::ReadNode(source))
     }
 
+    /// What waits could be given the source with our part taken out. While what ran there may hold its port, it would fail,
+    /// Swarm would pause somebody's update, and none of its tasks would come to run. Swarm may not hear from any node for
+    /// that long after an election; what waits for longer waits for something else.
+    pub(super) fn may_want_source(&self) -> bool {
+        let mark::Change::Migrate { source, .. } = &self.mark.change else { return false };
+        self.has_just_begun_to_wait() && self.mark.keeps_off(source)
+    }
+
     /// Has Swarm begin the move anew where it does not come to its end as it was planned; once each.
     pub(super) fn redo(
         &mut self,

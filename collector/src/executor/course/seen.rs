@@ -66,10 +66,11 @@ impl Course {
         let unready = || tasks.iter().filter(|(_, task)| task.is_unready());
         self.unplaced = Unplaced::of(&tasks);
         self.placed = unready().any(|(_, task)| task.node.is_some());
-        // One that is to run after another waits for that one's end, and not for a node; beside one that runs it is no such.
+        // One that is to run after another waits for that one's end, and not for a node: Swarm holds it back until then, but
+        // for no longer than a minute, nor for one on a node that is down. Beside one that runs it is no such.
         let is_after = |task: &Task| {
             let is_its = |other: &Task| other.slot == task.slot && other.is_alive() && other.desired_gone;
-            !runs_in(task.slot, &tasks) && tasks.iter().any(|(_, other)| is_its(other))
+            !task.desired_running && !runs_in(task.slot, &tasks) && tasks.iter().any(|(_, other)| is_its(other))
         };
         let since = |id, task| self.waiting.get(id).copied().filter(|_| !is_after(task)).unwrap_or(now);
         let waiting = unready().filter(|(_, task)| task.node.is_none());
@@ -121,9 +122,18 @@ impl Course {
         })
     }
 
+    /// A task has no node yet, and may be given one as soon as Swarm hears from it.
+    pub(super) fn has_just_begun_to_wait(&self) -> bool {
+        self.waits_within(THEIRS_PLACED_MAX)
+    }
+
     fn is_placed_within(&self, max: Duration) -> bool {
+        self.placed || self.waits_within(max)
+    }
+
+    fn waits_within(&self, max: Duration) -> bool {
         let waited = |since: &Timestamp| self.seen_at.map_or(Duration::ZERO, |seen| seen.since(*since));
-        self.placed || self.waiting.values().any(|since| waited(since) < max)
+        self.waiting.values().any(|since| waited(since) < max)
     }
 
     /// Which tasks their nodes have not taken, and since when.

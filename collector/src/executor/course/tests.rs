@@ -1,7 +1,9 @@
 //! The steps of an action, answer by answer.
 
+mod backing_out;
 mod ending;
 mod redo;
+mod theirs;
 mod unreached;
 
 use swarmguard_planner::facts::TaskState;
@@ -156,63 +158,6 @@ fn an_update_without_an_answer_is_looked_for() {
 }
 
 #[test]
-fn what_somebody_else_did_meanwhile_supersedes_it() {
-    let seen = |answer| vec![(0, tasks("AB")), (0, answer)];
-    check(taken_over(migrate()), seen(Answer::Mark(Ok(None))), &["tasks", "mark", "superseded"]);
-    check(taken_over(migrate()), seen(found("other", false)), &["tasks", "mark", "superseded"]);
-    check(taken_over(migrate()), seen(Answer::Mark(Err(SwarmError::Gone))), &["tasks", "mark", "superseded"]);
-    let mut changed = seen(found("ours", true));
-    changed.extend([(0, tasks("AB")), (0, Answer::Updated(Ok(())))]);
-    check(taken_over(migrate()), changed, &["tasks", "mark", "tasks", "end", "superseded"]);
-    let mut unsafe_by_now = seen(found("ours", true));
-    unsafe_by_now.extend([(0, tasks("ABc")), (1, Answer::Paused)]);
-    check(taken_over(migrate()), unsafe_by_now, &["tasks", "mark", "tasks", "pause", "tasks"]);
-    let scale_up = || mark(Change::ScaleUp { to: 3 });
-    let scaled = vec![(0, tasks("AB")), (0, found("ours", true)), (0, tasks("AB")), (0, Answer::Updated(Ok(())))];
-    check(taken_over(scale_up()), scaled, &["tasks", "mark", "tasks", "end", "superseded"]);
-    // Swarm would begin their update anew, with the next task before this one runs.
-    let mut halfway = vec![(0, tasks("ABc")), (0, found("ours", true)), (0, Answer::Paused), (0, tasks("ABC"))];
-    halfway.push((0, Answer::Updated(Ok(()))));
-    check(taken_over(scale_up()), halfway, &["tasks", "mark", "pause", "tasks", "end", "superseded"]);
-    // What they changed has Swarm replace nothing.
-    let label = Marked { mark: migrate(), changed: true, rolls_out: false };
-    let label = || Answer::Mark(Ok(Some(Box::new(label.clone()))));
-    let crash_loop = |second| (second, in_slots(tasks("BCd"), &[1, 2, 3]));
-    check(taken_over(scale_up()), vec![(0, tasks("ABc")), (0, label())], &["tasks", "mark", "end"]);
-    check(taken_over(migrate()), vec![crash_loop(0)], &["tasks", "end"]);
-    let mut late = vec![(0, tasks("ABc")), (0, found("ours", true))];
-    late.extend([(0, Answer::Paused), (61, tasks("ABc")), (61, tasks("ABc"))]);
-    check(taken_over(scale_up()), late, &["tasks", "mark", "pause", "tasks", "tasks", "unfinished"]);
-    let unexpected = vec![
-        (0, tasks("BC")),
-        (0, updated(SwarmError::OthersChange)),
-        (0, tasks("Bc")),
-        (0, Answer::Paused),
-        (1, tasks("BC")),
-    ];
-    check(taken_over(migrate()), unexpected, &["tasks", "end", "tasks", "pause", "tasks", "end"]);
-    let waited_for = vec![(0, tasks("ABc")), (0, found("ours", true))];
-    check(taken_over(migrate()), waited_for, &["tasks", "mark", "pause"]);
-}
-
-#[test]
-fn what_is_to_run_after_another_waits_for_that_one_however_long_it_takes() {
-    let one_after_another = || {
-        let waiting = Task { node: None, ..task("x", TaskState::Starting, true).1 };
-        let found = [task("a", TaskState::Running, false), task("b", TaskState::Running, true)];
-        Answer::Tasks(Ok([&found[..], &[("tx".parse().unwrap(), waiting)]].concat()))
-    };
-    let looks = (0..LOOKS_PER_MARK.into()).flat_map(|second| {
-        let mark = (second == 0).then(|| (second, found("ours", true)));
-        [(second, one_after_another())].into_iter().chain(mark).chain([(second, Answer::Paused)])
-    });
-    let last = u64::from(LOOKS_PER_MARK);
-    let answers = looks.chain([(last, one_after_another()), (last, found("ours", true))]);
-    let steps = [vec!["tasks", "mark", "pause"], ["tasks", "pause"].repeat(9), vec!["tasks", "mark", "pause"]].concat();
-    check(taken_over(mark(Change::ScaleUp { to: 3 })), answers.collect(), &steps);
-}
-
-#[test]
 fn a_replacement_that_does_not_run_in_time_is_backed_out_of_before_the_spec_comes_back() {
     let answers = vec![
         (61, tasks("ABc")),
@@ -354,6 +299,14 @@ fn a_move_is_not_ended_while_swarm_replaces_a_healthy_task_elsewhere() {
 fn in_slots(answer: Answer, slots: &[u64]) -> Answer {
     let Answer::Tasks(Ok(mut found)) = answer else { return answer };
     found.iter_mut().zip(slots).for_each(|((_, task), slot)| task.slot = Some(*slot));
+    Answer::Tasks(Ok(found))
+}
+
+/// The same tasks, and one in this slot that has no node.
+fn and_one_waits(answer: Answer, slot: u64) -> Answer {
+    let Answer::Tasks(Ok(mut found)) = answer else { return answer };
+    let waiting = Task { node: None, slot: Some(slot), ..task("x", TaskState::Starting, true).1 };
+    found.push(("tx".parse().unwrap(), waiting));
     Answer::Tasks(Ok(found))
 }
 

@@ -139,7 +139,9 @@ impl Course {
                 // What they publish from now on is for them to choose.
                 self.mark.publishes &= !found.changed;
                 // Our constraints must not stand in the way of somebody else's update.
-                if found.changed && watch.clear && self.may_yield(&Retreat::Clear, false) {
+                let may_yield =
+                    self.may_yield(&Retreat::Clear, false) && (!self.may_want_source() || watch.is_vacated(now));
+                if found.changed && watch.clear && may_yield {
                     let (state, detail) = (State::Superseded, Some(THEIRS.to_owned()));
                     let back_to = Some(watch);
                     return self.attempt(Ending { begun: now, revert: false, back_to, state, detail });
@@ -204,10 +206,16 @@ impl Course {
         // A move that is decided stands, though an old task may take its time to finish what it does. Somebody else's change
         // may have Swarm replace a task that runs elsewhere: our part stays until that is through.
         let since = |was: Option<Timestamp>, is: bool| was.filter(|_| is).or(is.then_some(now));
+        // What was said of the source before does not count.
+        watch.is_silent &= watch.decided_since.is_some();
         watch.decided_since = since(watch.decided_since, is_decided);
         let is_long_decided = watch.decided_since.is_some_and(|since| now.since(since) >= DECIDED_MAX);
         let is_enough = is_late || is_long_decided && watch.is_silent;
         let is_over = is_through && (is_decided && is_enough || is_reached && progress.is_done());
+        let is_source_free = !self.may_want_source() || watch.is_vacated(now);
+        if is_over && !is_source_free {
+            return self.ask_for_source(watch);
+        }
         if is_over || has(Bug::EndsTooEarly) {
             self.ended.reached = self.came_to_run_on(tasks);
             return Some(self.come_to(State::Completed, *watch, watch.redone.said(), now));
@@ -242,7 +250,7 @@ impl Course {
             return if is_waited_for { None } else { Some(self.retreat(retreat, now)) };
         }
         let is_asked_about = is_long_decided && watch.look.is_multiple_of(LOOKS_PER_MARK);
-        if is_shut || is_asked_about {
+        if is_shut || is_asked_about || self.changed && self.may_want_source() {
             return self.ask_for_source(watch);
         }
         let is_stranded = progress.old_leaving && is_stranded;

@@ -173,6 +173,11 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
     assert!(!is_left(labelled.clone()), "so it is where nothing was changed that Swarm replaces tasks for");
     let found = marked(&labelled).unwrap().unwrap();
     assert!(found.changed && !found.rolls_out);
+    let mut since = service(&deployed, "paused");
+    since["Spec"]["Labels"]["a"] = json!("b");
+    assert!(is_left(since.clone()), "so it is not where their last change replaces none, and the one before it did");
+    since["UpdateStatus"]["State"] = json!("completed");
+    assert!(!is_left(since), "Swarm is through with it");
     let rolled_back = marked(&service(&Value::Null, "rollback_started")).unwrap().unwrap();
     assert!(rolled_back.changed && rolled_back.rolls_out, "Swarm's own rollback keeps no spec before it");
     assert!(!marked(&service(&Value::Null, "rollback_completed")).unwrap().unwrap().rolls_out);

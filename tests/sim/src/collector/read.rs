@@ -46,20 +46,20 @@ pub(super) fn swarm(kit: &SwarmKit, leader: Leader, now: Timestamp) -> Swarm {
     }
     for (id, task) in &kit.tasks {
         if let Some(service) = services.get_mut(&task.service) {
-            service.tasks.insert(id.clone(), self::task(task, kit.now));
+            service.tasks.insert(id.clone(), self::task(task, kit));
         }
     }
     let nodes = kit.machines.iter().map(|(id, machine)| (id.clone(), machine.node.clone())).collect();
     Swarm { seen_at: now, leader, services, nodes }
 }
 
-pub(super) fn task(task: &Task, now: Timestamp) -> facts::Task {
+pub(super) fn task(task: &Task, kit: &SwarmKit) -> facts::Task {
     facts::Task {
         node: task.node.clone(),
         slot: Some(task.slot),
         state: task.state,
         running_since: task.running_since,
-        desired_running: task.wanted && !task.is_held_back(now),
+        desired_running: task.wanted && !kit.holds_back(task),
         desired_gone: !task.wanted,
         container: task.container,
         accepted: task.accepted,

@@ -86,11 +86,19 @@ impl Judge {
         for (id, service) in &kit.services {
             let since = self.begun.get(id).copied().unwrap_or_default().max(disturbed_until);
             let is_over = service.spec["Labels"][MARK].is_null() || now.since(since) <= ENDS_WITHIN;
-            let is_over = is_over || self.waits_for_owner(id, service, kit);
+            let is_over = is_over || self.waits_for_owner(id, service, kit) || self.is_locked(id, kit);
             if !is_over && self.overdue.insert(id.clone()) {
                 self.broken(now, id, "its action does not end");
             }
         }
+    }
+
+    /// Whatever is changed would cost a healthy replica, and only who takes away what nobody reaches can change that.
+    fn is_locked(&self, id: &ServiceId, kit: &SwarmKit) -> bool {
+        let placement = self.written(id).map(|spec| spec["TaskTemplate"]["Placement"].clone());
+        let is_move =
+            kit.services.get(id).and_then(|it| mark(&it.spec)).is_some_and(|it| it["change"]["kind"] == "migrate");
+        is_move && self.published.contains(id) && kit.is_locked(id, &placement.unwrap_or_default())
     }
 
     /// A service waits to be helped, though nothing stands in the way.
@@ -106,8 +114,10 @@ impl Judge {
         if self.authors.get(id) != Some(&Author::Owner) {
             return false;
         }
-        let is_rollout = service.spec["TaskTemplate"] != service.previous["TaskTemplate"];
-        // A scaling replaces nothing: what has stopped half-way was begun before their last change.
+        // Their last change may replace nothing: what has stopped half-way was begun before it.
+        let template = &service.spec["TaskTemplate"];
+        let is_older = self.containers.get(id).is_some_and(|before| *before != template["ContainerSpec"]);
+        let is_rollout = is_older || *template != service.previous["TaskTemplate"];
         let change = mark(&service.spec).map(|mark| mark["change"].clone()).unwrap_or_default();
         let is_scaling = change["kind"] != "migrate";
         match service.update {
@@ -132,7 +142,7 @@ impl Judge {
         for (id, service) in &kit.services {
             if !service.spec["Labels"][MARK].is_null() {
                 let is_late = self.begun.get(id).is_none_or(|begun| now.since(*begun) > ENDS_WITHIN);
-                if is_late && !self.waits_for_owner(id, service, kit) {
+                if is_late && !self.waits_for_owner(id, service, kit) && !self.is_locked(id, kit) {
                     self.broken(now, id, "its action has not ended");
                 }
                 continue;

@@ -77,6 +77,22 @@ impl SwarmKit {
         })
     }
 
+    /// Whether tasks run that nobody reaches beside healthy ones of their slots, and none of them can be dropped: all these
+    /// nodes have to be excluded at once, or what nobody reaches could be kept for the healthy one beside it. Then no healthy
+    /// one is on a node that is not, and no other node could take a task of the service under this placement.
+    #[must_use]
+    pub fn is_locked(&self, service: &ServiceId, placement: &Value) -> bool {
+        let running = || self.tasks.values().filter(|task| task.service == *service && task.is_running());
+        let serves_in = |slot| running().filter(move |task| task.slot == slot && task.portless_since.is_none());
+        let lost = || running().filter(|task| task.portless_since.is_some() && serves_in(task.slot).next().is_some());
+        let excluded: Vec<&NodeId> = lost().filter_map(|task| task.node.as_ref()).collect();
+        let is_excluded = |node: &NodeId| excluded.contains(&node);
+        let may_take = |machine: &Machine| machine.node.ready && machine.node.active;
+        let mut able = self.machines.iter().filter(|(id, it)| may_take(it) && meets(placement, id, &it.node));
+        let mut kept = lost().flat_map(|task| serves_in(task.slot)).filter_map(|task| task.node.as_ref());
+        !excluded.is_empty() && able.all(|(id, _)| is_excluded(id)) && kept.all(is_excluded)
+    }
+
     /// Whether it is to run after another, which has not ended yet: for a minute at most, and not for one whose node is missed
     /// (SwarmKit's `DelayStart`).
     pub(super) fn waits(&self, task: &Task) -> bool {
@@ -85,6 +101,12 @@ impl SwarmKit {
                 .waits_for
                 .iter()
                 .any(|old| self.tasks.get(old).is_some_and(|old| old.is_alive() && !self.is_missed(old)))
+    }
+
+    /// Whether it is not to run yet (its desired state is `READY`): it is started anew, or runs after another.
+    #[must_use]
+    pub fn holds_back(&self, task: &Task) -> bool {
+        task.wanted && (task.delayed_until > self.now || self.waits(task))
     }
 
     fn is_missed(&self, task: &Task) -> bool {
@@ -133,4 +155,42 @@ fn meets_one(constraint: &str, id: &NodeId, node: &Node) -> bool {
         _ => return false,
     };
     found.eq_ignore_ascii_case(value.trim()) == is_equal
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+    use swarmguard_wire::Timestamp;
+
+    use super::*;
+    use crate::rng::Rng;
+    use crate::swarmkit::plain_node;
+
+    #[test]
+    fn nothing_can_be_done_where_what_nobody_reaches_stands_beside_a_healthy_one_on_every_node() {
+        let begun = Timestamp::from_micros(1_000_000_000);
+        let nodes = ["node1", "node2"].map(|name| (name.parse().unwrap(), plain_node(name)));
+        let service: ServiceId = "service1".parse().unwrap();
+        let is_locked = |slots: [u64; 4], placement: &Value| {
+            let mut kit = SwarmKit::new(BTreeMap::from(nodes.clone()), Rng::new(1), begun);
+            kit.create(service.clone(), json!({ "Mode": { "Replicated": { "Replicas": 4 } } }), 0);
+            kit.advance(begun + Duration::from_secs(10));
+            // On each node the first of its two is one that nobody reaches.
+            let mut seen: Vec<NodeId> = Vec::new();
+            for (task, slot) in kit.tasks.values_mut().zip(slots) {
+                let node = task.node.clone().unwrap();
+                task.slot = slot;
+                task.portless_since = (!seen.contains(&node)).then_some(begun);
+                seen.push(node);
+            }
+            kit.is_locked(&service, placement)
+        };
+        let (any, first) = (json!({}), json!({ "Constraints": ["node.id==node1"] }));
+        assert!(is_locked([1, 2, 1, 2], &any));
+        assert!(!is_locked([1, 2, 3, 2], &any), "the one in slot 1 stands alone: its node may be allowed");
+        assert!(is_locked([1, 2, 1, 3], &first), "the owner does not allow the other node");
+        assert!(!is_locked([1, 2, 3, 2], &first));
+    }
 }

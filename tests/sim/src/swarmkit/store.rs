@@ -55,12 +55,6 @@ impl Task {
         self.state == TaskState::Running && self.wanted
     }
 
-    /// Whether it is held back, though it has its node.
-    #[must_use]
-    pub fn is_held_back(&self, now: Timestamp) -> bool {
-        self.wanted && self.delayed_until > now
-    }
-
     /// Whether it has not ended.
     pub fn is_alive(&self) -> bool {
         self.state != TaskState::Ended

@@ -131,7 +131,7 @@ impl SwarmKit {
             if !clean.is_empty() {
                 // It keeps whichever it finds first, be it healthy or not, and drops the others at once; one that is held
                 // back only where there is no other.
-                let is_held_back = |id: &&TaskId| self.tasks.get(*id).is_some_and(|task| task.is_held_back(self.now));
+                let is_held_back = |id: &&TaskId| self.tasks.get(*id).is_some_and(|task| self.holds_back(task));
                 let to_run: Vec<TaskId> = clean.iter().filter(|id| !is_held_back(id)).cloned().collect();
                 let kept = self.rng.pick(if to_run.is_empty() { &clean } else { &to_run }).cloned();
                 for task in tasks.iter().filter(|task| Some(*task) != kept.as_ref()) {
