@@ -24,10 +24,12 @@ async fn interfered(
     let written = app.spec(&stage.lab).await?;
     let place = app.running(&stage.lab).await?.into_values().next().context("no replica runs")?;
     app.ask(&stage.lab, place.node, SICK).await?;
-    wait_for("the action to begin", Duration::from_secs(20), || async {
-        Ok((app.spec(&stage.lab).await? != written).then_some(()))
+    let begun = wait_for("the action to begin", Duration::from_secs(20), || async {
+        let spec = app.spec(&stage.lab).await?;
+        Ok((spec != written).then_some(spec))
     })
     .await?;
+    ensure!(template(&begun) == template(&written), "the mark's fingerprint would tell of a rollout that is none");
     interfere(stage, &app, &written).await?;
     let action = wait_for("the action to end", ENDED_WITHIN, || async {
         let action = stage.actions(name).await?.into_iter().next();
@@ -36,6 +38,13 @@ async fn interfered(
     .await?;
     println!("{name}: {:?}: {:?}", action.state, action.detail);
     Ok((app, written, action))
+}
+
+/// What the mark has a fingerprint of.
+fn template(spec: &Value) -> Vec<Value> {
+    let mut template = spec["TaskTemplate"].clone();
+    template["Placement"].take();
+    vec![template, spec["EndpointSpec"].clone(), spec["Networks"].clone()]
 }
 
 fn labels(spec: &Value) -> Vec<&str> {
