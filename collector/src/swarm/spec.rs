@@ -77,8 +77,14 @@ pub fn back_out(service: Value, id: &str, nodes: &[NodeId], remade: u32) -> Resu
     }
     let (version, mut spec) = parts(service)?;
     let mut mark = found.clone();
+    if mark.keep_off(nodes, remade).is_some() && mark == found {
+        return Ok(None);
+    }
+    let mut mark = found;
+    // Whatever rollout of theirs there was is over.
+    mark.original.template = Some(fingerprint(&spec));
     exclude_only(&mut spec, &mut mark, nodes, remade)?;
-    Ok((mark != found).then_some((version, spec)))
+    Ok(Some((version, spec)))
 }
 
 /// The mark of an action on a service, and whether somebody else has changed the service since.

@@ -41,7 +41,7 @@ pub(super) struct BackOut {
     waiting: bool,
     /// Whether it was taken is not known: it got no answer.
     is_unsure: bool,
-    /// Of no more nodes than Swarm must be told.
+    /// They were chosen as no more than Swarm must be told.
     is_narrow: bool,
     late: String,
 }
@@ -135,6 +135,12 @@ impl Course {
             Answer::Tasks(Ok(tasks)) => {
                 let revert = ending.revert;
                 let retreat = self.way_back(&tasks, now);
+                // Since the last look something may wait that would be given the source.
+                let is_held = |watch: &Watch| self.may_want_source() && !watch.is_vacated(now);
+                if let Some(watch) = ending.back_to.filter(is_held) {
+                    self.phase = Phase::Watching(watch);
+                    return Step::Pause(WATCH_PAUSE);
+                }
                 if self.may_yield(&retreat, revert) && (!revert || retreat == Retreat::Clear) {
                     self.phase = Phase::Ending(ending);
                     return Step::End(self.end_of(revert));
@@ -202,7 +208,9 @@ impl Course {
             Answer::Tasks(Ok(tasks)) if !back_out.waiting && !self.has_gone(&tasks, now) => {
                 let way_back = self.way_back(&tasks, now);
                 let step = self.retreat(way_back, now);
-                let narrow = self.narrow(&tasks).filter(|_| back_out.is_narrow);
+                // What is on its way by now has to be kept off too.
+                let is_narrow = back_out.is_narrow && !self.theirs_are_coming();
+                let narrow = self.narrow(&tasks).filter(|_| is_narrow);
                 let Phase::BackingOut(again) = &mut self.phase else { return step };
                 (again.begun, again.remade) = (back_out.begun, again.remade.max(back_out.remade));
                 if let Some(nodes) = narrow {
@@ -322,7 +330,7 @@ impl Course {
         may_leave && !self.to_leave().eq(&back_out.nodes)
     }
 
-    /// Which nodes Swarm is told once more to keep off, and whether these are fewer than could be left. What was to replace it
+    /// Which nodes Swarm is told once more to keep off, and whether as no more than it must. What was to replace it
     /// failed on the way, at which Swarm stops: what nobody reaches stays, be it beside what was started anew or in another
     /// slot. So does what no node has taken for so long that none will while Swarm is told again: then it is told of no more
     /// nodes than it must.

@@ -183,6 +183,17 @@ impl Course {
         if is_mark_due { Step::ReadMark } else { Step::Pause(WATCH_PAUSE) }
     }
 
+    /// How long it may take, as things stand, and whether it is the source that has to be waited for.
+    fn limit(&self, watch: &Watch, tasks: &[(TaskId, Task)], now: Timestamp) -> (Duration, bool) {
+        let is_elsewhere = watch.redone == Redone::Elsewhere && !self.unreached.is_empty();
+        let needs_third = is_elsewhere && !self.third_is_coming(tasks, now);
+        // A third that nobody reaches either is to go in any case; else it is the source that would have to take it.
+        let needs_source = needs_third && self.unreached.iter().all(|node| self.mark.keeps_off(node));
+        let is_shut = needs_source && !watch.is_vacated(now);
+        let may_leave = self.to_leave().next().is_some();
+        (if needs_third && !is_shut && may_leave { THIRD_NODE_MAX } else { self.deadline }, is_shut)
+    }
+
     /// What follows from the tasks; nothing while it is to be waited on.
     fn saw_tasks(&mut self, watch: &mut Watch, tasks: &[(TaskId, Task)], now: Timestamp) -> Option<Step> {
         let progress = swarm::progress(&self.mark, tasks.iter().map(|(_, task)| task));
@@ -191,12 +202,7 @@ impl Course {
         self.ended.saw(progress, now.since(watch.looked_at), now);
         watch.looked_at = now;
         let is_reached = self.unreached.is_empty();
-        let needs_third = watch.redone == Redone::Elsewhere && !is_reached && !self.third_is_coming(tasks, now);
-        // A third that nobody reaches either is to go in any case; else it is the source that would have to take it.
-        let needs_source = needs_third && self.unreached.iter().all(|node| self.mark.keeps_off(node));
-        let is_shut = needs_source && !watch.is_vacated(now);
-        let may_leave = self.to_leave().next().is_some();
-        let limit = if needs_third && !is_shut && may_leave { THIRD_NODE_MAX } else { self.deadline };
+        let (limit, is_shut) = self.limit(watch, tasks, now);
         let is_late = now.since(watch.begun) > limit;
         // What fails again and again beside what was moved rests between. In somebody else's update the healthy one may be what
         // they want replaced.

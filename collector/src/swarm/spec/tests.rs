@@ -177,7 +177,10 @@ fn an_update_of_the_users_that_has_stopped_half_way_is_not_set_going_again() {
     since["Spec"]["Labels"]["a"] = json!("b");
     assert!(is_left(since.clone()), "so it is not where their last change replaces none, and the one before it did");
     since["UpdateStatus"]["State"] = json!("completed");
-    assert!(!is_left(since), "Swarm is through with it");
+    assert!(!is_left(since.clone()), "Swarm is through with it");
+    let (_, told) = back_out(since, &mark.id, &["dst".parse().unwrap()], 0).unwrap().unwrap();
+    let again = super::mark(&told).unwrap();
+    assert_eq!(again.original.template, Some(fingerprint(&told)), "what stops from then on is ours");
     let rolled_back = marked(&service(&Value::Null, "rollback_started")).unwrap().unwrap();
     assert!(rolled_back.changed && rolled_back.rolls_out, "Swarm's own rollback keeps no spec before it");
     assert!(!marked(&service(&Value::Null, "rollback_completed")).unwrap().unwrap().rolls_out);

@@ -123,6 +123,28 @@ fn where_no_node_is_left_swarm_is_told_of_no_more_nodes_than_it_must() {
 }
 
 #[test]
+fn what_has_come_to_have_a_node_since_swarm_could_not_be_told_is_kept_off_too() {
+    let mut mark = migrate();
+    mark.keep_off(&["b".parse().unwrap(), "c".parse().unwrap()], 0);
+    let seen = |more: Option<(TaskId, Task)>| {
+        let Answer::Tasks(Ok(mut found)) = and_one_waits(in_slots(tasks("BCD"), &[1, 2, 2]), 1) else {
+            return Answer::Paused;
+        };
+        found[..2].iter_mut().for_each(|(_, task)| task.publishes = false);
+        found.extend(more);
+        Answer::Tasks(Ok(found))
+    };
+    let placed = Task { slot: Some(2), ..task("e", TaskState::Starting, true).1 };
+    let lost = updated(SwarmError::Version { planned: 1, found: None });
+    let begun = [(1, seen(None)), (1, found("ours", false)), (1, Answer::Paused), (81, seen(None))];
+    let told = [(81, Answer::Updated(Ok(()))), (102, seen(None)), (102, lost), (102, Answer::Paused)];
+    let answers = begun.into_iter().chain(told).chain([(102, seen(Some(("te".parse().unwrap(), placed))))]).collect();
+    let begun = ["tasks", "mark", "pause", "tasks", "back out of b and c", "tasks"];
+    let steps = [&begun[..], &["back out of c", "pause", "tasks", "back out of b and c and e"]].concat();
+    check(taken_over(mark), answers, &steps);
+}
+
+#[test]
 fn nothing_is_made_anew_while_what_is_moved_with_it_is_on_its_way() {
     let added = vec!["node.id!=c".into(), "node.id!=d".into()];
     let change = Change::Migrate { source: "a".parse().unwrap(), target: "c".parse().unwrap(), added };

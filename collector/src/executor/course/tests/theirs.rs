@@ -108,4 +108,8 @@ fn a_move_is_not_ended_while_what_waits_in_somebody_elses_change_would_be_given_
     let answers = begun.into_iter().chain([2, 3].into_iter().flat_map(look)).chain(over).collect();
     let asked = ["tasks", "node", "mark", "pause", "tasks", "node", "pause", "tasks", "node", "pause"];
     check(taken_over(migrate()), answers, &[&asked[..], &["tasks", "end", "completed"]].concat());
+    // Nor where it has come to wait since it was first tried.
+    let raced = updated(SwarmError::Version { planned: 1, found: None });
+    let answers = vec![(1, tasks("BC")), (1, raced), (1, Answer::Paused), (2, seen())];
+    check(taken_over(migrate()), answers, &["tasks", "end", "pause", "tasks", "pause"]);
 }
