@@ -68,8 +68,7 @@ impl Judge {
                 continue;
             }
             // Nor can it where no node is left but those on which nobody reaches it.
-            let written = self.written(&service).map(|spec| spec["TaskTemplate"]["Placement"].clone());
-            if !kit.has_room(&service, &written.unwrap_or_default()) {
+            if !kit.has_room(&service, &self.allowed(&service, kit)) {
                 self.away.insert(service, now);
                 continue;
             }
@@ -93,12 +92,26 @@ impl Judge {
         }
     }
 
+    /// The placement that its owner wants: what they wrote, or what there is without our part where that cannot be told.
+    fn allowed(&self, id: &ServiceId, kit: &SwarmKit) -> Value {
+        if let Some(written) = self.written(id) {
+            return written["TaskTemplate"]["Placement"].clone();
+        }
+        let Some(found) = kit.services.get(id) else { return Value::Null };
+        let mut placement = found.spec["TaskTemplate"]["Placement"].clone();
+        let added = mark(&found.spec).map(|mark| mark["change"]["added"].clone()).unwrap_or_default();
+        let is_ours = |constraint: &Value| added.as_array().is_some_and(|all| all.contains(constraint));
+        if let Some(constraints) = placement["Constraints"].as_array_mut() {
+            constraints.retain(|constraint| !is_ours(constraint));
+        }
+        placement
+    }
+
     /// Whatever is changed would cost a healthy replica, and only who takes away what nobody reaches can change that.
     fn is_locked(&self, id: &ServiceId, kit: &SwarmKit) -> bool {
-        let placement = self.written(id).map(|spec| spec["TaskTemplate"]["Placement"].clone());
         let is_move =
             kit.services.get(id).and_then(|it| mark(&it.spec)).is_some_and(|it| it["change"]["kind"] == "migrate");
-        is_move && self.published.contains(id) && kit.is_locked(id, &placement.unwrap_or_default())
+        is_move && self.published.contains(id) && kit.is_locked(id, &self.allowed(id, kit))
     }
 
     /// A service waits to be helped, though nothing stands in the way.
