@@ -88,8 +88,8 @@ impl Course {
     }
 
     /// What waits could be given the source with our part taken out. While what ran there may hold its port, it would fail,
-    /// Swarm would pause somebody's update, and none of its tasks would come to run. Swarm may not hear from any node for
-    /// that long after an election; what waits for longer waits for something else.
+    /// Swarm would pause somebody's update, and none of its tasks would come to run. After an election Swarm may
+    /// not hear from any node for as long as a task has just begun to wait; what waits for longer waits for something else.
     pub(super) fn may_want_source(&self) -> bool {
         let mark::Change::Migrate { source, .. } = &self.mark.change else { return false };
         self.has_just_begun_to_wait() && self.mark.keeps_off(source)
